@@ -1,0 +1,1 @@
+"""Configuration: frozen dataclasses, strict YAML, dotted overrides."""

@@ -1,0 +1,295 @@
+"""The configuration of one run: everything ``stk-train`` reads from a YAML file.
+
+Parts whose keys depend on a name (models, objectives, hooks) stay plain mappings here, since this
+package imports nothing else of stk; their registries turn them into dataclasses of their own,
+as strictly (:func:`stk.config.strict.build`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Named = dict[str, Any]
+"""A mapping with the key ``name`` (looked up in a registry) and that entry's own keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """How a waveform (16 kHz, mono) becomes what the model reads.
+
+    ``kind: fbank`` gives ``(B, T, num_mel_bins)`` log-mel frames every ``frame_shift`` ms;
+    ``kind: waveform`` hands on the samples ``(B, N)``.
+    """
+
+    kind: Literal["fbank", "waveform"] = "fbank"
+    sample_rate: int = 16000
+    num_mel_bins: int = 80
+    frame_length: float = 25.0
+    frame_shift: float = 10.0
+    dither: float = 0.0
+    cmvn: Literal["none", "utterance", "global"] = "utterance"
+    cmvn_file: str | None = None
+    normalize_waveform: bool = False
+    channel: Literal["mean", "loudest", "first"] = "mean"
+
+    def __post_init__(self) -> None:
+        if (self.cmvn == "global") != (self.cmvn_file is not None):
+            raise ValueError("cmvn: global and cmvn_file go together (stk-data cmvn writes it)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Augmentation of one stream's training examples; nothing of it acts in validation.
+
+    ``speed`` lists factors drawn uniformly. ``specaugment`` is ``none``, a published policy
+    (``lb``: one frequency mask F=27 and one time mask T=100; ``ld``: two of each, Park et al.,
+    2019) or ``custom`` with the four numbers below. A time mask never covers more than
+    ``time_mask_share`` of a clip.
+    """
+
+    speed: tuple[float, ...] = ()
+    specaugment: Literal["none", "lb", "ld", "custom"] = "none"
+    freq_masks: int = 0
+    freq_width: int = 0
+    time_masks: int = 0
+    time_width: int = 0
+    time_mask_share: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """Bounds of one batch; at least one must be given.
+
+    ``max_frames`` bounds padded 10 ms frames (batch size times longest clip), ``max_tokens``
+    padded tokens of the longer text side. All are hard: an example that alone exceeds one is
+    left out, counted and listed before the first step. ``multiple`` rounds batch sizes down.
+    """
+
+    max_frames: int | None = None
+    max_tokens: int | None = None
+    max_examples: int | None = None
+    multiple: int = 1
+
+    def __post_init__(self) -> None:
+        if self.max_frames is None and self.max_tokens is None and self.max_examples is None:
+            raise ValueError("one of max_frames, max_tokens, max_examples is needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamConfig:
+    """Manifests, one objective over them, and their share of the run.
+
+    ``group_by`` names Example fields (and ``fields`` for the set of fields present) that are
+    equal within a batch. ``min_frames``/``max_frames`` bound a clip in 10 ms frames.
+    """
+
+    name: str
+    manifests: tuple[str, ...]
+    objective: Named
+    batch: BatchConfig
+    weight: float = 1.0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    group_by: tuple[str, ...] = ()
+    min_frames: int = 5
+    max_frames: int = 3000
+    max_tokens: int = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixingConfig:
+    """How the next micro-step's stream is drawn: alike, by weight, or by size^(1/temperature)."""
+
+    rule: Literal["uniform", "weight", "temperature"] = "weight"
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ValueError("temperature must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitConfig:
+    """Copy components of another run's model before training, strictly.
+
+    ``components`` maps a component of this model to one of the checkpoint's model by dotted
+    prefix, such as ``{encoder: encoder}``; every tensor below the prefix must be found with the
+    same shape. ``views`` names vocabularies that must be identical id for id.
+    """
+
+    checkpoint: str
+    components: dict[str, str]
+    views: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreezeConfig:
+    """Parameters whose names match ``pattern`` (a regular expression, searched) do not train.
+
+    ``until`` lets them train from that update on (None: never). ``eval_mode`` also switches
+    off dropout in the modules that hold nothing but frozen parameters.
+    """
+
+    pattern: str
+    until: int | None = None
+    eval_mode: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupConfig:
+    """Parameters whose names match ``pattern`` get their own rate and decay."""
+
+    pattern: str
+    lr_scale: float = 1.0
+    weight_decay: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Optimiser; ``lr`` is the peak rate, which the schedule scales. ``clip`` bounds the norm."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    lr: float = 2e-3
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip: float | None = 10.0
+    groups: tuple[GroupConfig, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Learning rate over updates, relative to ``optim.lr``.
+
+    ``inverse_sqrt``: linear warm-up, then sqrt(warmup / t). ``noam``: the same shape, where
+    ``lr`` is Vaswani's factor and the width is the model's. ``tri_stage``: warm-up, hold, decay
+    by ``stages`` (shares of ``total``). ``cosine``, ``polynomial``: decay to ``final`` at
+    ``total``. ``constant``: warm-up alone.
+    """
+
+    name: Literal["inverse_sqrt", "noam", "tri_stage", "cosine", "polynomial", "constant"] = (
+        "inverse_sqrt"
+    )
+    warmup: int = 10000
+    total: int | None = None
+    stages: tuple[float, float, float] = (0.1, 0.4, 0.5)
+    power: float = 1.0
+    initial: float = 0.0
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name in ("tri_stage", "cosine", "polynomial") and self.total is None:
+            raise ValueError(f"schedule {self.name} needs total (updates)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeConfig:
+    """Beam search: see :mod:`stk.decoding.beam`.
+
+    The score of a finished hypothesis is ``sum log p / length ** length_penalty``. At most
+    ``max_ratio`` times encoder states plus ``max_extra`` tokens are written, never more than
+    ``max_length``. ``ctc_weight`` mixes in CTC prefix scores (Watanabe et al., 2017).
+    """
+
+    beam: int = 5
+    nbest: int = 1
+    length_penalty: float = 1.0
+    max_ratio: float = 1.0
+    max_extra: int = 50
+    max_length: int = 512
+    ctc_weight: float = 0.0
+    batch: BatchConfig = field(default_factory=lambda: BatchConfig(max_frames=40000))
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.nbest <= self.beam:
+            raise ValueError("nbest must lie between 1 and beam")
+        if not 0.0 <= self.ctc_weight <= 1.0:
+            raise ValueError("ctc_weight must lie between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    """When and by what a run is judged.
+
+    ``by: loss`` uses the validation streams' combined loss; ``bleu``, ``chrf`` (higher is better)
+    and ``wer`` (lower is better) decode ``decode_manifest`` with the first stream's task.
+    ``patience`` counts validations without a new best before the run stops.
+    """
+
+    streams: tuple[StreamConfig, ...] = ()
+    every: int = 1000
+    by: Literal["loss", "bleu", "chrf", "wer"] = "loss"
+    decode_manifest: str | None = None
+    decode_examples: int | None = None
+    decode: DecodeConfig = field(default_factory=lambda: DecodeConfig(beam=1))
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.by != "loss" and self.decode_manifest is None:
+            raise ValueError(f"validation by {self.by} needs decode_manifest")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """A checkpoint every ``every`` updates; the last ``keep_last`` and best ``keep_best`` stay."""
+
+    every: int = 1000
+    keep_last: int = 10
+    keep_best: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """Length, precision and machinery of a run. It ends at the first limit reached."""
+
+    max_updates: int
+    max_epochs: int | None = None
+    max_minutes: float | None = None
+    accumulate: int = 1
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    activation_checkpointing: bool = False
+    compile: bool = False
+    workers: int = 1
+    threads: int | None = None
+    log_every: int = 50
+    worst_batch_first: bool = True
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One ``stk-train`` call.
+
+    ``vocabularies`` maps view names (``src``, ``tgt``, ``ctc``, ``bert`` ...) to saved vocabulary
+    directories. ``helpers`` maps names to checkpoints whose frozen models objectives may use.
+    ``sidecars`` maps names to directories of per-row tensors. ``scalars`` maps names to
+    schedules ``[[update, value], ...]``, linear in between, for weights and temperatures.
+    """
+
+    output: str
+    model: Named
+    vocabularies: dict[str, str]
+    streams: tuple[StreamConfig, ...]
+    training: TrainingConfig
+    seed: int = 1
+    features: FeatureConfig | None = None
+    mixing: MixingConfig = field(default_factory=MixingConfig)
+    helpers: dict[str, str] = field(default_factory=dict)
+    sidecars: dict[str, str] = field(default_factory=dict)
+    scalars: dict[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+    init_from: tuple[InitConfig, ...] = ()
+    freeze: tuple[FreezeConfig, ...] = ()
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    hooks: tuple[Named, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.streams:
+            raise ValueError("streams: at least one is needed")
+        names = [stream.name for stream in self.streams]
+        if len(set(names)) != len(names):
+            raise ValueError("streams: names must differ")
