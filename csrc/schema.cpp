@@ -1,0 +1,26 @@
+// Every operator's signature, and the module stk._C: importing it loads the operators below into
+// torch.ops.stk and tells what this build is for. The kernels register themselves per device in
+// csrc/<op>/<op>_cpu.cpp and <op>_cuda.cpp.
+//
+// seed and offset are 0-dim int64 tensors and tau is a 0-dim fp32 tensor, on the host or beside the inputs,
+// so that a compiled graph or a CUDA graph takes new values without being made again.
+#include <pybind11/pybind11.h>
+#include <torch/library.h>
+
+#include "stk_build_info.h"
+
+TORCH_LIBRARY(stk, m) {
+  m.def(
+      "fbank(Tensor waveforms, Tensor lengths, Tensor? cmvn_mean, Tensor? cmvn_istd, Tensor seed, "
+      "Tensor offset, *, float sample_rate, int num_mel_bins, float frame_length, float frame_shift, "
+      "str window, float preemphasis, bool remove_dc_offset, float low_freq, float high_freq, "
+      "bool use_power, bool snip_edges, float dither, float scale, bool cmvn_utterance) "
+      "-> (Tensor features, Tensor lengths)");
+}
+
+PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
+  m.attr("torch_version") = STK_INFO_TORCH;
+  m.attr("cuda_version") = STK_INFO_CUDA;  // empty: CPU kernels only
+  m.attr("cuda_archs") = STK_INFO_ARCHS;
+  m.attr("compiler") = __VERSION__;
+}
