@@ -123,7 +123,7 @@ def kernel_extension(torch) -> Extension:
     archs = os.environ["TORCH_CUDA_ARCH_LIST"] if root else ""
     info = write_build_info(torch, archs, torch.version.cuda if root else "")
     sources = [ROOT / "csrc" / "schema.cpp", *sorted((ROOT / "csrc").glob("*/*.cpp"))]
-    cxx = ["-O3", "-Wno-psabi", "-fno-math-errno", "-fno-trapping-math", "-fopenmp"]
+    cxx = ["-O3", "-g0", "-Wno-psabi", "-fno-math-errno", "-fno-trapping-math", "-fopenmp"]
     options: dict = {"extra_link_args": ["-Wl,-s"] if sys.platform == "linux" else []}
     include = [str(ROOT / "csrc"), str(info)]
     if root is None:

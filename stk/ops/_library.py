@@ -6,6 +6,7 @@ kernels' callers to check values too, at the price of waiting for the device. Bo
 
 from __future__ import annotations
 
+import importlib
 import os
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,17 +21,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _load() -> tuple[Any, str]:
     """The extension module or None, and why it is None."""
     try:
-        from stk import _C
+        extension = importlib.import_module("stk._C")
     except ModuleNotFoundError:
         return None, "stk was installed without compiled kernels"
     except ImportError as error:
         return None, f"the compiled kernels do not load ({error}); rebuild stk for torch {torch.__version__}"
-    if _C.torch_version != torch.__version__:
+    if extension.torch_version != torch.__version__:
         return None, (
-            f"the kernels were compiled for torch {_C.torch_version} but torch {torch.__version__} runs; "
+            f"the kernels were compiled for torch {extension.torch_version} but torch {torch.__version__} runs; "
             "rebuild stk"
         )
-    return _C, ""
+    return extension, ""
 
 
 def _environment_switch(name: str, allowed: tuple[str, ...]) -> str:
