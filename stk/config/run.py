@@ -10,6 +10,36 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from stk.config.train import (
+    CheckpointConfig,
+    FreezeConfig,
+    GroupConfig,
+    InitConfig,
+    OptimConfig,
+    ScheduleConfig,
+    TrainingConfig,
+    check_points,
+)
+
+__all__ = [
+    "AugmentConfig",
+    "BatchConfig",
+    "CheckpointConfig",
+    "DecodeConfig",
+    "FeatureConfig",
+    "FreezeConfig",
+    "GroupConfig",
+    "InitConfig",
+    "MixingConfig",
+    "Named",
+    "OptimConfig",
+    "RunConfig",
+    "ScheduleConfig",
+    "StreamConfig",
+    "TrainingConfig",
+    "ValidationConfig",
+]
+
 Named = dict[str, Any]
 """A mapping with the key ``name`` (looked up in a registry) and that entry's own keys."""
 
@@ -109,80 +139,6 @@ class MixingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InitConfig:
-    """Copy components of another run's model before training, strictly.
-
-    ``components`` maps a component of this model to one of the checkpoint's model by dotted
-    prefix, such as ``{encoder: encoder}``; every tensor below the prefix must be found with the
-    same shape. ``views`` names vocabularies that must be identical id for id.
-    """
-
-    checkpoint: str
-    components: dict[str, str]
-    views: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class FreezeConfig:
-    """Parameters whose names match ``pattern`` (a regular expression, searched) do not train.
-
-    ``until`` lets them train from that update on (None: never). ``eval_mode`` also switches
-    off dropout in the modules that hold nothing but frozen parameters.
-    """
-
-    pattern: str
-    until: int | None = None
-    eval_mode: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupConfig:
-    """Parameters whose names match ``pattern`` get their own rate and decay."""
-
-    pattern: str
-    lr_scale: float = 1.0
-    weight_decay: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimConfig:
-    """Optimiser; ``lr`` is the peak rate, which the schedule scales. ``clip`` bounds the norm."""
-
-    name: Literal["adam", "adamw"] = "adam"
-    lr: float = 2e-3
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip: float | None = 10.0
-    groups: tuple[GroupConfig, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScheduleConfig:
-    """Learning rate over updates, relative to ``optim.lr``.
-
-    ``inverse_sqrt``: linear warm-up, then sqrt(warmup / t). ``noam``: the same shape, where
-    ``lr`` is Vaswani's factor and the width is the model's. ``tri_stage``: warm-up, hold, decay
-    by ``stages`` (shares of ``total``). ``cosine``, ``polynomial``: decay to ``final`` at
-    ``total``. ``constant``: warm-up alone.
-    """
-
-    name: Literal["inverse_sqrt", "noam", "tri_stage", "cosine", "polynomial", "constant"] = (
-        "inverse_sqrt"
-    )
-    warmup: int = 10000
-    total: int | None = None
-    stages: tuple[float, float, float] = (0.1, 0.4, 0.5)
-    power: float = 1.0
-    initial: float = 0.0
-    final: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.name in ("tri_stage", "cosine", "polynomial") and self.total is None:
-            raise ValueError(f"schedule {self.name} needs total (updates)")
-
-
-@dataclass(frozen=True, kw_only=True)
 class DecodeConfig:
     """Beam search: see :mod:`stk.decoding.beam`.
 
@@ -209,7 +165,8 @@ class DecodeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationConfig:
-    """When and by what a run is judged.
+    """When and by what a run is judged; nothing is judged without ``streams`` and without
+    ``decode_manifest``.
 
     ``by: loss`` uses the validation streams' combined loss; ``bleu``, ``chrf`` (higher is better)
     and ``wer`` (lower is better) decode ``decode_manifest`` with the first stream's task.
@@ -227,35 +184,20 @@ class ValidationConfig:
     def __post_init__(self) -> None:
         if self.by != "loss" and self.decode_manifest is None:
             raise ValueError(f"validation by {self.by} needs decode_manifest")
+        if self.by == "loss" and self.decode_manifest is not None and not self.streams:
+            raise ValueError("validation by loss needs streams")
+        if self.patience is not None and not (self.streams or self.decode_manifest):
+            raise ValueError("patience needs something to validate: streams or decode_manifest")
+        if self.every < 1 or (self.patience is not None and self.patience < 1):
+            raise ValueError("every and patience must be at least 1")
+        names = [stream.name for stream in self.streams]
+        if len(set(names)) != len(names):
+            raise ValueError("streams: names must differ")
 
-
-@dataclass(frozen=True, kw_only=True)
-class CheckpointConfig:
-    """A checkpoint every ``every`` updates; the last ``keep_last`` and best ``keep_best`` stay."""
-
-    every: int = 1000
-    keep_last: int = 10
-    keep_best: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """Length, precision and machinery of a run. It ends at the first limit reached."""
-
-    max_updates: int
-    max_epochs: int | None = None
-    max_minutes: float | None = None
-    accumulate: int = 1
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    activation_checkpointing: bool = False
-    compile: bool = False
-    workers: int = 1
-    threads: int | None = None
-    log_every: int = 50
-    worst_batch_first: bool = True
-    skip_bad: bool = False
+    @property
+    def wanted(self) -> bool:
+        """Whether there is anything to validate."""
+        return bool(self.streams) or self.decode_manifest is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -290,6 +232,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.streams:
             raise ValueError("streams: at least one is needed")
+        for name, points in self.scalars.items():
+            check_points(f"scalars.{name}", points)
         names = [stream.name for stream in self.streams]
         if len(set(names)) != len(names):
             raise ValueError("streams: names must differ")
