@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import torch
 from torch import Tensor
 
-from stk.ops._library import kernels_on
-from stk.ops._random import resolve_seed
-from stk.ops.reference.attention import attention_reference
+from stk.ops import _library, _random
+from stk.ops.reference import attention as _reference
 
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-_INTEGERS = (torch.int64, torch.int32)
 
 
-def attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None, *,
-              query_lengths: Tensor | None = None, scale: float | None = None,
-              dropout_p: float = 0.0, seed: int | Tensor | None = None,
-              offset: int | Tensor | None = None) -> Tensor:
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    visible: Tensor | None = None,
+    *,
+    query_lengths: Tensor | None = None,
+    scale: float | None = None,
+    dropout_p: float = 0.0,
+    seed: int | Tensor | None = None,
+    offset: int | Tensor | None = None,
+) -> Tensor:
     """Scaled dot-product attention in which query ``i`` sees the first ``visible[b, i]`` keys.
 
     Key padding, causal decoding, chunk-causal streaming encoders and wait-k cross-attention are
@@ -49,59 +57,104 @@ def attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None 
         autocast dtype first. fp16 and bf16 accumulate in fp32.
 
     Raises:
-        ValueError: a rank, size, dtype, device or probability that does not fit; on the CPU also
-            a ``visible`` or ``query_lengths`` out of range. On CUDA such lengths are clamped
+        ValueError: a rank, size, device or probability that does not fit; on the CPU also a
+            ``visible`` or ``query_lengths`` out of range. On CUDA such counts are clamped
             (``STK_CHECK=1`` checks them there too, with a synchronisation).
+        TypeError: a dtype that does not fit.
     """
     device = query.device
     if torch.is_autocast_enabled(device.type) and query.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-    _check(query, key, value, visible, query_lengths, dropout_p)
     if scale is None:
-        scale = query.shape[3] ** -0.5
+        scale = query.shape[-1] ** -0.5
+    pair: tuple[Tensor | None, Tensor | None] = (None, None)
     if dropout_p > 0.0:
-        seed, offset = resolve_seed(seed, offset, device)
-    else:
-        seed, offset = None, None
-    return attention_reference(query, key, value, visible, query_lengths=query_lengths, scale=scale,
-                               dropout_p=dropout_p, seed=seed, offset=offset)
+        pair = _random.seed_pair(seed, offset, device)
+    _check(query, key, value, visible, query_lengths, dropout_p)
+    _check_values(visible, query_lengths, query.shape[2], key.shape[2])
+    with torch.autocast(device.type, enabled=False):
+        return _reference.attention(
+            query, key, value, visible, query_lengths=query_lengths, scale=scale,
+            dropout_p=dropout_p, seed=pair[0], offset=pair[1],
+        )  # fmt: skip
 
 
-def _check(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None,
-           query_lengths: Tensor | None, dropout_p: float) -> None:
+def _check(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    visible: Tensor | None,
+    query_lengths: Tensor | None,
+    dropout_p: float,
+) -> None:
+    """What can be known from shapes; csrc/attention/attention_check.h says the same of kernels."""
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         if tensor.dim() != 4:
-            raise ValueError(f"{name}: expected (B, H, T, d), got shape {tuple(tensor.shape)}")
+            _refuse(name, tensor, "(B, H, T, d)")
         if tensor.dtype not in _FLOATS or tensor.dtype != query.dtype:
-            raise ValueError(f"{name}: expected a floating dtype, the same for query, key and "
-                             f"value, got {tensor.dtype} beside query {query.dtype}")
-        if tensor.device != query.device:
-            raise ValueError(f"{name}: on {tensor.device}, query on {query.device}")
+            raise TypeError(
+                f"stk.ops.attention: {name} has dtype {tensor.dtype} but expected one floating "
+                f"dtype for query ({query.dtype}), key and value"
+            )
+        _check_device(name, tensor, query)
     batch, heads, query_count, width = query.shape
     key_count = key.shape[2]
     if key.shape != (batch, heads, key_count, width):
-        raise ValueError(f"key: expected ({batch}, {heads}, Tk, {width}) as query has it, got "
-                         f"shape {tuple(key.shape)}")
+        _refuse("key", key, f"({batch}, {heads}, Tk, {width}), as query has it")
     if value.shape[:3] != key.shape[:3]:
-        raise ValueError(f"value: expected ({batch}, {heads}, {key_count}, dv) as key has it, got "
-                         f"shape {tuple(value.shape)}")
+        _refuse("value", value, f"({batch}, {heads}, {key_count}, dv), as key has it")
     if not 0.0 <= dropout_p < 1.0:
-        raise ValueError(f"dropout_p: expected 0 <= p < 1, got {dropout_p}")
+        raise ValueError(f"stk.ops.attention: dropout_p is {dropout_p} but expected 0 <= p < 1")
     if visible is not None:
         if visible.shape not in ((batch,), (1, query_count), (batch, query_count)):
-            raise ValueError(f"visible: expected ({batch},), (1, {query_count}) or ({batch}, "
-                             f"{query_count}), got shape {tuple(visible.shape)}")
-        _check_counts("visible", visible, query.device)
+            _refuse(
+                "visible", visible, f"({batch},), (1, {query_count}) or ({batch}, {query_count})"
+            )
+        _check_counts("visible", visible, query)
     if query_lengths is not None:
         if query_lengths.shape != (batch,):
-            raise ValueError(f"query_lengths: expected ({batch},), got shape "
-                             f"{tuple(query_lengths.shape)}")
-        _check_counts("query_lengths", query_lengths, query.device)
+            _refuse("query_lengths", query_lengths, f"({batch},)")
+        _check_counts("query_lengths", query_lengths, query)
 
 
-def _check_counts(name: str, counts: Tensor, device: torch.device) -> None:
-    if counts.dtype not in _INTEGERS:
-        raise ValueError(f"{name}: expected int64 or int32, got {counts.dtype}")
-    if counts.device != device:
-        raise ValueError(f"{name}: on {counts.device}, query on {device}")
+def _refuse(name: str, tensor: Tensor, expected: str) -> NoReturn:
+    raise ValueError(
+        f"stk.ops.attention: {name} has shape {tuple(tensor.shape)} but expected {expected}"
+    )
+
+
+def _check_device(name: str, tensor: Tensor, query: Tensor) -> None:
+    if tensor.device != query.device:
+        raise ValueError(
+            f"stk.ops.attention: {name} is on {tensor.device} but query is on {query.device}"
+        )
+
+
+def _check_counts(name: str, counts: Tensor, query: Tensor) -> None:
+    if counts.dtype not in (torch.int64, torch.int32):
+        raise TypeError(
+            f"stk.ops.attention: {name} has dtype {counts.dtype} but expected int64 or int32"
+        )
+    _check_device(name, counts, query)
+
+
+def _check_values(
+    visible: Tensor | None, query_lengths: Tensor | None, query_count: int, key_count: int
+) -> None:
+    """Counts in range, where reading them costs no synchronisation or ``STK_CHECK=1`` asks."""
+    if torch.compiler.is_compiling() or torch.onnx.is_in_onnx_export():
+        return
+    for name, counts, limit in (
+        ("visible", visible, key_count),
+        ("query_lengths", query_lengths, query_count),
+    ):
+        if counts is None or counts.device.type == "meta":
+            continue
+        if not (_library.CHECK or counts.device.type == "cpu"):
+            continue
+        if bool(((counts < 0) | (counts > limit)).any()):
+            raise ValueError(
+                f"stk.ops.attention: {name} has values from {int(counts.min())} to "
+                f"{int(counts.max())} but expected 0 to {limit}"
+            )

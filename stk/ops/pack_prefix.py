@@ -37,8 +37,10 @@ def pack_prefix(states: Tensor, real: Tensor) -> PackPrefixOutput:
         ValueError: ``real`` is not a boolean tensor with the first two sizes of ``states``.
     """
     if real.dtype != torch.bool or real.dim() != 2 or real.shape != states.shape[:2]:
-        raise ValueError(f"real: expected boolean of shape {tuple(states.shape[:2])}, got "
-                         f"{real.dtype} of shape {tuple(real.shape)}")
+        raise ValueError(
+            f"real: expected boolean of shape {tuple(states.shape[:2])}, got "
+            f"{real.dtype} of shape {tuple(real.shape)}"
+        )
     lengths = real.sum(dim=1)
     place = torch.where(real, real.cumsum(1), lengths[:, None] + (~real).cumsum(1)) - 1
     positions = torch.arange(real.shape[1], device=real.device).expand_as(place)

@@ -6,11 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stk.ops._random import philox_uint32
+from stk.ops._random import philox
 
 
-def visible_mask(visible: Tensor | None, query_lengths: Tensor | None, scores: tuple[int, int],
-                 device: torch.device) -> Tensor | None:
+def visible_mask(
+    visible: Tensor | None,
+    query_lengths: Tensor | None,
+    scores: tuple[int, int],
+    device: torch.device,
+) -> Tensor | None:
     """The boolean mask that ``visible`` and ``query_lengths`` describe (True = may be attended).
 
     Args:
@@ -35,31 +39,38 @@ def visible_mask(visible: Tensor | None, query_lengths: Tensor | None, scores: t
     return mask
 
 
-def keep_mask(shape: tuple[int, int, int, int], dropout_p: float, seed: Tensor,
-              offset: Tensor) -> Tensor:
+def keep_mask(
+    shape: tuple[int, ...], dropout_p: float, seed: Tensor, offset: Tensor, device: torch.device
+) -> Tensor:
     """Which attention weights dropout keeps (True = kept), the same bits as in the kernels.
 
-    The random word of weight ``(b, h, i, j)`` is word ``j % 4`` of the Philox 4x32-10 block whose
-    counter is ``((b * H + h) * Tq + i) * ceil(Tk / 4) + j // 4``: it depends on the element alone
-    and not on how the work is cut. A weight is kept where the word is at least
-    ``floor(dropout_p * 2**32)``.
+    The random word of weight ``(b, h, i, j)`` is word ``j % 4`` of the Philox 4x32-10 group
+    ``((b * H + h) * Tq + i) * ceil(Tk / 4) + j // 4``: it depends on the element alone and not on
+    how the work is cut. A weight is kept where the word is at least ``floor(dropout_p * 2**32)``.
 
     Args:
         shape: ``(B, H, Tq, Tk)``.
         dropout_p: probability of dropping, ``0 <= dropout_p < 1``.
         seed: 0-dim int64.
         offset: 0-dim int64.
+        device: where the mask is made.
     """
     batch, heads, query_count, key_count = shape
     blocks = (key_count + 3) // 4
     rows = batch * heads * query_count
-    counters = torch.arange(rows * blocks, device=seed.device)
-    words = philox_uint32(seed, offset, counters).view(rows, 4 * blocks)[:, :key_count]
+    groups = torch.arange(rows * blocks, device=device)
+    words = philox(groups, seed, offset).view(rows, 4 * blocks)[:, :key_count]
     return (words >= int(dropout_p * 2**32)).view(shape)
 
 
-def attention_weights(query: Tensor, key: Tensor, visible: Tensor | None = None, *,
-                      query_lengths: Tensor | None = None, scale: float | None = None) -> Tensor:
+def attention_weights(
+    query: Tensor,
+    key: Tensor,
+    visible: Tensor | None = None,
+    *,
+    query_lengths: Tensor | None = None,
+    scale: float | None = None,
+) -> Tensor:
     """Attention weights, for pictures and alignments: ``(B, H, Tq, Tk)`` in at least fp32.
 
     Arguments are those of :func:`stk.ops.attention`. Rows of queries that see nothing, and of
@@ -78,27 +89,31 @@ def attention_weights(query: Tensor, key: Tensor, visible: Tensor | None = None,
     return weights.masked_fill(~sees, 0.0)
 
 
-def attention_reference(query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None,
-                        *, query_lengths: Tensor | None = None, scale: float | None = None,
-                        dropout_p: float = 0.0, seed: Tensor | None = None,
-                        offset: Tensor | None = None) -> Tensor:
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    visible: Tensor | None = None,
+    *,
+    query_lengths: Tensor | None = None,
+    scale: float | None = None,
+    dropout_p: float = 0.0,
+    seed: Tensor | None = None,
+    offset: Tensor | None = None,
+) -> Tensor:
     """Prefix attention; same arguments and result as :func:`stk.ops.attention`.
 
     Any floating dtype and any device; ``dropout_p > 0`` needs ``seed`` and ``offset`` as 0-dim
-    int64 tensors on the inputs' device. Without dropout it is PyTorch's own
+    int64 tensors. Without dropout it is PyTorch's own
     ``scaled_dot_product_attention`` with a mask, so it is as fast as PyTorch allows.
     """
     batch, heads, query_count, _ = query.shape
     key_count = key.shape[2]
-    if batch == 0 or query_count == 0 or key_count == 0:
-        # Still a function of every input, so that each receives a (zero) gradient.
-        empty = query.new_zeros(batch, heads, query_count, value.shape[3])
-        return empty + 0.0 * (query.sum() + key.sum() + value.sum())
-    if dropout_p > 0.0:
-        assert seed is not None and offset is not None, "dropout needs seed and offset"
+    if dropout_p > 0.0 or 0 in (batch, heads, query_count, key_count):
         weights = attention_weights(query, key, visible, query_lengths=query_lengths, scale=scale)
-        shape = (batch, heads, query_count, key_count)
-        weights = weights * keep_mask(shape, dropout_p, seed, offset) / (1.0 - dropout_p)
+        if dropout_p > 0.0 and seed is not None and offset is not None:
+            kept = keep_mask(tuple(weights.shape), dropout_p, seed, offset, query.device)
+            weights = weights * kept / (1.0 - dropout_p)
         return torch.matmul(weights, value.to(weights.dtype)).to(query.dtype)
     mask = visible_mask(visible, query_lengths, (query_count, key_count), query.device)
     if mask is None:
