@@ -16,6 +16,31 @@ TORCH_LIBRARY(stk, m) {
       "str window, float preemphasis, bool remove_dc_offset, float low_freq, float high_freq, "
       "bool use_power, bool snip_edges, float dither, float scale, bool cmvn_utterance) "
       "-> (Tensor features, Tensor lengths)");
+
+  m.def(
+      "ctc_shrink(Tensor states, Tensor scores_or_labels, Tensor lengths, *, int blank, str reduce, "
+      "str blanks) -> (Tensor states, Tensor lengths, Tensor segments, Tensor weights)");
+  m.def(
+      "ctc_shrink_backward(Tensor grad, Tensor? states, Tensor? scores, Tensor segments, Tensor weights) "
+      "-> (Tensor grad_states, Tensor grad_scores)");
+
+  m.def(
+      "gumbel_vq(Tensor logits, Tensor codebook, Tensor tau, Tensor seed, Tensor offset, *, "
+      "bool training) -> (Tensor vectors, Tensor codes, Tensor mean_probs, Tensor code_counts, "
+      "Tensor stats)");
+  m.def(
+      "gumbel_vq_backward(Tensor? grad_vectors, Tensor? grad_probs, Tensor logits, Tensor codebook, "
+      "Tensor codes, Tensor stats, Tensor tau, Tensor seed, Tensor offset, *, bool training, "
+      "bool[2] wanted) -> (Tensor grad_logits, Tensor grad_codebook)");
+  m.def(
+      "gumbel_vq_linear(Tensor hidden, Tensor weight, Tensor bias, Tensor codebook, Tensor tau, "
+      "Tensor seed, Tensor offset, *, bool training) -> (Tensor vectors, Tensor codes, "
+      "Tensor mean_probs, Tensor code_counts, Tensor stats)");
+  m.def(
+      "gumbel_vq_linear_backward(Tensor? grad_vectors, Tensor? grad_probs, Tensor hidden, "
+      "Tensor weight, Tensor bias, Tensor codebook, Tensor codes, Tensor stats, Tensor tau, "
+      "Tensor seed, Tensor offset, *, bool training, bool[4] wanted) -> (Tensor grad_hidden, "
+      "Tensor grad_weight, Tensor grad_bias, Tensor grad_codebook)");
 }
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {

@@ -5,14 +5,21 @@ and under ``STK_KERNELS=reference``, the references in :mod:`stk.ops.reference` 
 """
 
 from stk.ops.attention import attention
+from stk.ops.ctc_shrink import CtcShrinkOutput, ctc_shrink
 from stk.ops.fbank import FbankOutput, fbank
+from stk.ops.gumbel_vq import GumbelVQOutput, gumbel_vq, gumbel_vq_linear
 from stk.ops.pack_prefix import PackPrefixOutput, pack_prefix, unpack_prefix
 
 __all__ = [
+    "CtcShrinkOutput",
     "FbankOutput",
+    "GumbelVQOutput",
     "PackPrefixOutput",
     "attention",
+    "ctc_shrink",
     "fbank",
+    "gumbel_vq",
+    "gumbel_vq_linear",
     "pack_prefix",
     "unpack_prefix",
 ]
