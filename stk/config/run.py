@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from stk.config.train import (
+from stk.config.training import (
     CheckpointConfig,
     FreezeConfig,
     GroupConfig,

@@ -8,6 +8,7 @@ from typing import Literal
 
 
 def check_regex(key: str, pattern: str) -> None:
+    """Raise ValueError, which names ``key``, unless ``pattern`` is a regular expression."""
     try:
         re.compile(pattern)
     except re.error as error:
@@ -15,7 +16,7 @@ def check_regex(key: str, pattern: str) -> None:
 
 
 def check_points(key: str, points: tuple[tuple[int, float], ...], *, empty: bool = False) -> None:
-    """Points of a piecewise linear schedule stand in rising order of updates."""
+    """Raise ValueError, which names ``key``, unless updates rise from point to point."""
     updates = [update for update, _ in points]
     if (not points and not empty) or sorted(set(updates)) != updates:
         raise ValueError(f"{key}: give [[update, value], ...] in rising order of updates")
