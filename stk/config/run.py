@@ -142,9 +142,10 @@ class MixingConfig:
 class DecodeConfig:
     """Beam search: see :mod:`stk.decoding.beam`.
 
-    The score of a finished hypothesis is ``sum log p / length ** length_penalty``. At most
-    ``max_ratio`` times encoder states plus ``max_extra`` tokens are written, never more than
-    ``max_length``. ``ctc_weight`` mixes in CTC prefix scores (Watanabe et al., 2017).
+    The score of a finished hypothesis is ``sum log p / length ** length_penalty``, the end symbol
+    counted as written. At most ``max_ratio`` times encoder states plus ``max_extra`` tokens are
+    written, never more than ``max_length``; at least ``min_length``, unless the limit is lower.
+    ``ctc_weight`` mixes in CTC prefix scores (Watanabe et al., 2017).
     """
 
     beam: int = 5
@@ -153,14 +154,19 @@ class DecodeConfig:
     max_ratio: float = 1.0
     max_extra: int = 50
     max_length: int = 512
+    min_length: int = 0
     ctc_weight: float = 0.0
-    batch: BatchConfig = field(default_factory=lambda: BatchConfig(max_frames=40000))
+    batch: BatchConfig = field(
+        default_factory=lambda: BatchConfig(max_frames=40000, max_tokens=8000)
+    )
 
     def __post_init__(self) -> None:
         if not 1 <= self.nbest <= self.beam:
             raise ValueError("nbest must lie between 1 and beam")
         if not 0.0 <= self.ctc_weight <= 1.0:
             raise ValueError("ctc_weight must lie between 0 and 1")
+        if self.max_length < 1 or self.min_length < 0:
+            raise ValueError("max_length must be at least 1, min_length at least 0")
 
 
 @dataclass(frozen=True, kw_only=True)
