@@ -62,6 +62,14 @@ class Autoregressive(Protocol):
         """Teacher-forced pass over ``target (B, U)`` (begin symbol and prefix included)."""
         ...
 
+    def decode_states(self, encoded: Encoded, target: Tensor, target_lengths: Tensor) -> Tensor:
+        """The same pass up to the states ``(B, U, D)``; :meth:`project` gives their logits."""
+        ...
+
+    def project(self, states: Tensor) -> Tensor:
+        """Logits ``(..., V)`` of states ``(..., D)``; losses project the real positions alone."""
+        ...
+
     def start(self, encoded: Encoded) -> Any:
         """A :class:`DecoderState` with one hypothesis a sentence and nothing read."""
         ...

@@ -1,0 +1,183 @@
+"""The Transformer decoder: tokens in, logits out, whole or one token at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from stk.modules.attention import causal
+from stk.modules.cache import SelfCache
+from stk.modules.embedding import TokenEmbedding
+from stk.modules.linear import linear
+from stk.modules.norm import LayerNorm
+from stk.modules.positions import positions
+from stk.modules.rows import Rows
+from stk.modules.transformer import DecoderLayer, LayerShape
+
+
+@dataclass(frozen=True)
+class TransformerState:
+    """A running search over ``B`` sentences times ``K`` hypotheses.
+
+    Attributes:
+        cache: keys and values of what the ``B * K`` hypotheses have read.
+        memory: key and value ``(B, H, S, d)`` of every layer, once a sentence.
+        memory_lengths: ``(B,)`` int64.
+    """
+
+    cache: SelfCache
+    memory: tuple[tuple[Tensor, Tensor], ...]
+    memory_lengths: Tensor
+
+    @property
+    def hypotheses(self) -> int:
+        """``K``."""
+        return self.cache.rows // max(1, len(self.memory_lengths))
+
+    def reorder(self, hypotheses: Tensor, sentences: Tensor | None = None) -> TransformerState:
+        """The state for the chosen hypotheses of the kept sentences.
+
+        Args:
+            hypotheses: ``(B, K')`` int64 in ``0..K-1``.
+            sentences: ``(B',)`` int64 in ``0..B-1``, applied after ``hypotheses``; None: all.
+        """
+        count = len(self.memory_lengths)
+        first = torch.arange(count, device=hypotheses.device)[:, None] * self.hypotheses
+        rows = first + hypotheses
+        if sentences is None:
+            return TransformerState(
+                self.cache.select(rows.flatten()), self.memory, self.memory_lengths
+            )
+        memory = tuple(
+            (key.index_select(0, sentences), value.index_select(0, sentences))
+            for key, value in self.memory
+        )
+        cache = self.cache.select(rows.index_select(0, sentences).flatten())
+        return TransformerState(cache, memory, self.memory_lengths.index_select(0, sentences))
+
+
+class Decoder(nn.Module):
+    """Embedding, decoder layers, final norm where layers are pre-norm, output projection.
+
+    Args:
+        shape: of the layers.
+        layers: how many.
+        size: of the target vocabulary.
+        memory_width: width of the encoder's states; None: the decoder's own.
+        position_kind: ``sinusoidal`` or ``learned``.
+        position_limit: bound of learned positions.
+        tied: whether the output projection is the embedding matrix.
+
+    Attributes:
+        activation_checkpointing: as in :class:`stk.modules.transformer.EncoderStack`.
+    """
+
+    def __init__(
+        self,
+        shape: LayerShape,
+        layers: int,
+        size: int,
+        *,
+        memory_width: int | None = None,
+        position_kind: str = "sinusoidal",
+        position_limit: int = 1024,
+        tied: bool = True,
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = TokenEmbedding(size, shape.width)
+        self.positions = positions(position_kind, shape.width, position_limit)
+        self.layers = nn.ModuleList(
+            DecoderLayer(shape, memory_width=memory_width) for _ in range(layers)
+        )
+        self.norm = LayerNorm(shape.width) if shape.norm == "pre" else None
+        self.output = None if tied else linear(shape.width, size)
+        self.activation_checkpointing = False
+
+    def forward(
+        self,
+        target: Tensor,
+        target_lengths: Tensor,
+        memory: Tensor,
+        memory_lengths: Tensor,
+        memory_visible: Tensor | None = None,
+    ) -> Tensor:
+        """States of a teacher-forced pass, normalised and ready for :meth:`project`.
+
+        Args:
+            target: ``(B, U)`` int64 tokens to read.
+            target_lengths: ``(B,)`` int64.
+            memory: ``(B, S, D')`` encoder states.
+            memory_lengths: ``(B,)`` int64.
+            memory_visible: ``(1, U)`` or ``(B, U)`` int64, how much of the memory each position
+                sees (simultaneous translation); None: all that is real.
+
+        Returns:
+            ``(B, U, D)``, zero in the padding.
+        """
+        rows = Rows(target_lengths, target.shape[1])
+        memory_rows = Rows(memory_lengths, memory.shape[1])
+        packed = memory_rows.pack(memory)
+        visible = causal(target.shape[1], target.device)
+        x = rows.pack(self._embed(target, 0))
+        for layer in self.layers:
+            arguments = (x, rows, visible, packed, memory_rows, memory_visible)
+            if self.activation_checkpointing and self.training:
+                x = checkpoint(layer, *arguments, use_reentrant=False)
+            else:
+                x = layer(*arguments)
+        return rows.clean(x if self.norm is None else self.norm(x))
+
+    def project(self, states: Tensor) -> Tensor:
+        """Logits ``(..., V)`` of states ``(..., D)``."""
+        return self.embedding.project(states) if self.output is None else self.output(states)
+
+    def start(self, memory: Tensor, memory_lengths: Tensor) -> TransformerState:
+        """The state of a search with one hypothesis a sentence and nothing read.
+
+        Args:
+            memory: ``(B, S, D')`` encoder states.
+            memory_lengths: ``(B,)`` int64.
+        """
+        rows = Rows(memory_lengths, memory.shape[1])
+        packed = rows.pack(memory)
+        remembered = []
+        for layer in self.layers:
+            key, value = layer.cross_attention.remember(packed, rows)
+            # One contiguous block per head: every step reads all of it.
+            remembered.append((key.contiguous(), value.contiguous()))
+        heads, layers = self.shape.heads, len(self.layers)
+        like = remembered[0][0] if remembered else memory
+        cache = SelfCache.empty(len(memory), layers, heads, self.shape.width // heads, like)
+        return TransformerState(cache, tuple(remembered), memory_lengths)
+
+    def step(
+        self, tokens: Tensor, state: TransformerState, memory_visible: Tensor | None = None
+    ) -> tuple[Tensor, TransformerState]:
+        """Read one token of every hypothesis.
+
+        Args:
+            tokens: ``(B, K)`` int64.
+            state: of ``B`` sentences and ``K`` hypotheses.
+            memory_visible: ``(B,)`` or ``(B, K)`` int64; None: all real memory.
+
+        Returns:
+            Logits ``(B, K, V)`` of what follows, and the new state.
+        """
+        visible = state.memory_lengths if memory_visible is None else memory_visible
+        x = self._embed(tokens, state.cache.length, repeat=True)
+        cache = state.cache.extend()
+        for number, layer in enumerate(self.layers):
+            x = layer.step(x, cache, number, state.memory[number], visible)
+        logits = self.project(x if self.norm is None else self.norm(x))
+        return logits, TransformerState(cache, state.memory, state.memory_lengths)
+
+    def _embed(self, tokens: Tensor, start: int, *, repeat: bool = False) -> Tensor:
+        """Vectors of ``tokens (B, U)`` at positions from ``start`` on (``repeat``: all there)."""
+        x = self.embedding(tokens)
+        x = x + self.positions(1 if repeat else tokens.shape[1], start).to(x.dtype)
+        return F.dropout(x, self.shape.dropout, self.training)

@@ -1,0 +1,68 @@
+"""Positions: sinusoidal (fixed) and learned."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def sinusoids(count: int, width: int, *, device: torch.device | None = None) -> Tensor:
+    """Sinusoidal positions ``(count, width)`` fp32 (Vaswani et al., 2017).
+
+    The first half of a row are sines, the second half cosines, of wavelengths that grow
+    geometrically from ``2 pi`` to ``10000 * 2 pi``; an odd width ends in a zero.
+    """
+    half = width // 2
+    steps = torch.arange(half, dtype=torch.float64, device=device)
+    rates = torch.exp(steps * (-math.log(10000.0) / max(1, half - 1)))
+    angles = torch.arange(count, dtype=torch.float64, device=device)[:, None] * rates
+    table = torch.zeros(count, width, dtype=torch.float64, device=device)
+    table[:, :half], table[:, half : 2 * half] = angles.sin(), angles.cos()
+    return table.float()
+
+
+class SinusoidalPositions(nn.Module):
+    """Adds fixed sinusoidal positions; the table grows with the longest sequence met."""
+
+    table: Tensor
+
+    def __init__(self, width: int, initial: int = 2048) -> None:
+        super().__init__()
+        self.width = width
+        self.register_buffer("table", sinusoids(initial, width), persistent=False)
+
+    def forward(self, count: int, start: int = 0) -> Tensor:
+        """Positions ``start .. start + count - 1``: ``(count, width)``."""
+        end = start + count
+        if end > len(self.table):
+            longer = sinusoids(max(end, 2 * len(self.table)), self.width, device=self.table.device)
+            self.table = longer.to(self.table.dtype)
+        return self.table[start:end]
+
+
+class LearnedPositions(nn.Module):
+    """A trained vector per position, for at most ``limit`` positions."""
+
+    def __init__(self, width: int, limit: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(limit, width))
+        nn.init.normal_(self.weight, std=width**-0.5)
+
+    def forward(self, count: int, start: int = 0) -> Tensor:
+        """Positions ``start .. start + count - 1``: ``(count, width)``.
+
+        Raises:
+            ValueError: there are fewer learned positions than asked for.
+        """
+        if start + count > len(self.weight):
+            raise ValueError(f"{start + count} positions asked of {len(self.weight)} learned ones")
+        return self.weight[start : start + count]
+
+
+def positions(kind: str, width: int, limit: int) -> SinusoidalPositions | LearnedPositions:
+    """``sinusoidal`` or ``learned`` positions; ``limit`` bounds learned ones alone."""
+    if kind == "learned":
+        return LearnedPositions(width, limit)
+    return SinusoidalPositions(width)
