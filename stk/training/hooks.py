@@ -1,0 +1,120 @@
+"""What acts on the model after every step of the optimiser, by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from stk.config.run import Named
+from stk.config.strict import build
+from stk.errors import StkError
+from stk.training.distributed import like
+from stk.training.tensors import read_weights
+
+
+class Hook:
+    """Acts after a step. A subclass names its configuration dataclass in ``Config``.
+
+    Hooks are built once, before the first update of a call (resumed or not), when the model has
+    its weights; what a hook must remember beyond that goes through ``state``.
+
+    Args:
+        config: an instance of ``Config``.
+        model: the model (parameters may be cut into shares by FSDP).
+    """
+
+    Config: ClassVar[type[Any]]
+
+    def __init__(self, config: Any, model: nn.Module) -> None:
+        self.config = config
+
+    def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Called without gradients after update number ``step`` (skipped updates included)."""
+        raise TypeError(f"{type(self).__name__} defines no after_step")
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps; types that ``torch.load(weights_only=True)`` reads."""
+        return {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Put back what :meth:`state` gave."""
+        if state:
+            raise StkError(f"{type(self).__name__} keeps no state, but the checkpoint has some")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldEntriesConfig:
+    """``masks``: a safetensors file, parameter name -> mask of its shape; non-zero entries train.
+
+    ``source``: a safetensors file with the values of the other entries (None: those the model
+    starts the call with, which in a resumed run are the same ones).
+    """
+
+    masks: str
+    source: str | None = None
+
+
+class HoldEntries(Hook):
+    """Keep single entries of weight matrices as they are, bit for bit.
+
+    Adam's moments and weight decay move entries even where the gradient is zero, so that masking
+    gradients is not enough: LaSS (Lin et al., 2021) trains one pair's sub-network and must leave
+    every other entry untouched.
+
+    Raises:
+        StkError: a mask of a parameter that the model lacks, or of another shape.
+    """
+
+    Config = HoldEntriesConfig
+
+    def __init__(self, config: HoldEntriesConfig, model: nn.Module) -> None:
+        super().__init__(config, model)
+        named = dict(model.named_parameters())
+        masks = read_weights(Path(config.masks))
+        source = None if config.source is None else read_weights(Path(config.source))
+        self.held: dict[str, tuple[Tensor, Tensor]] = {}
+        for name, mask in masks.items():
+            if name not in named or named[name].shape != mask.shape:
+                raise StkError(f"mask {name!r} fits no parameter of the model", file=config.masks)
+            parameter = named[name]
+            if source is not None and name not in source:
+                raise StkError(f"no values for {name!r}", file=config.source)
+            value = parameter.detach().clone() if source is None else like(source[name], parameter)
+            self.held[name] = (like(mask != 0, parameter), value)
+        self._impose(named)
+
+    @torch.no_grad()
+    def _impose(self, named: Mapping[str, Tensor]) -> None:
+        for name, (mask, value) in self.held.items():
+            named[name].copy_(torch.where(mask, named[name], value.to(named[name].dtype)))
+
+    def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Put the held entries back."""
+        self._impose(dict(model.named_parameters()))
+
+
+HOOKS: dict[str, type[Hook]] = {"hold_entries": HoldEntries}
+"""Name in the configuration -> class."""
+
+
+def build_hooks(named: Sequence[Named], model: nn.Module) -> list[Hook]:
+    """Build the hooks of a run, in order.
+
+    Raises:
+        StkError: an unknown name or key.
+    """
+    hooks = []
+    for i, entry in enumerate(named):
+        name = str(entry.get("name"))
+        if name not in HOOKS:
+            near = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.0)
+            raise StkError(f"unknown hook {name!r}", mend=f"nearest known hook: {near[0]}")
+        keys = {key: value for key, value in entry.items() if key != "name"}
+        hooks.append(HOOKS[name](build(HOOKS[name].Config, keys, where=f"hooks[{i}]"), model))
+    return hooks
