@@ -1,9 +1,9 @@
 """CTC prefix scores for joint CTC-attention decoding (Watanabe et al., 2017).
 
-The score of a prefix ``h`` is the probability that the CTC output begins with ``h``. ``r_n[t]`` and
-``r_b[t]`` are the probabilities that frames ``1..t`` are read as exactly ``h``, the last of them as
-``h``'s last token or as a blank; ``phi[t] = r_n[t] + r_b[t]``, or ``r_b[t]`` alone where the next token
-``c`` repeats ``h``'s last one. Then::
+The score of a prefix ``h`` is the probability that the CTC output begins with ``h``. ``r_n[t]``
+and ``r_b[t]`` are the probabilities that frames ``1..t`` are read as exactly ``h``, the last of
+them as ``h``'s last token or as a blank; ``phi[t] = r_n[t] + r_b[t]``, or ``r_b[t]`` alone where
+the next token ``c`` repeats ``h``'s last one. Then::
 
     psi(h c)  = sum_t phi[t-1] p_c[t]
     r_n'[t]   = (r_n'[t-1] + phi[t-1]) p_c[t]
@@ -118,8 +118,8 @@ def _before_and_after(steps: Tensor) -> Tensor:
 def _recurrence(inflow: Tensor, sums: Tensor) -> Tensor:
     """Solve ``r[t] = logaddexp(r[t-1], inflow[t-1]) + x[t]``, ``r[0] = -inf``, for every ``t``.
 
-    ``inflow`` is ``(..., T)``; ``sums (..., T + 1)`` holds the cumulative sums of ``x``. Dividing by
-    the product of all probabilities so far turns the recurrence into a sum. float64 keeps the
+    ``inflow`` is ``(..., T)``; ``sums (..., T + 1)`` holds the cumulative sums of ``x``. Dividing
+    by the product of all probabilities so far turns the recurrence into a sum. float64 keeps the
     difference of two large sums exact enough.
     """
     flow = torch.logcumsumexp(inflow - sums[..., :-1], dim=-1)
