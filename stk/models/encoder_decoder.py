@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from stk.data.batch import Source
 from stk.errors import StkError
 from stk.models.outputs import Decoded, Encoded
+from stk.modules.attention import CrossAttention
 from stk.modules.ctc_head import CtcHead
 from stk.modules.decoder import Decoder, TransformerState
 from stk.modules.lengths import LengthFormula
@@ -162,9 +163,7 @@ class EncoderDecoder(nn.Module, ABC):
             memory_visible: ``(1, U)`` or ``(B, U)`` int64, encoder states each position sees;
                 None: all.
         """
-        return self.decoder(
-            target, target_lengths, encoded.states, encoded.lengths, memory_visible
-        )
+        return self.decoder(target, target_lengths, encoded.states, encoded.lengths, memory_visible)
 
     def project(self, states: Tensor) -> Tensor:
         """Logits ``(..., V)`` of decoder states ``(..., D)``, of any leading shape."""
@@ -194,11 +193,13 @@ class EncoderDecoder(nn.Module, ABC):
         weights: list[Tensor] = []
 
         def record(module: nn.Module, arguments: tuple[Any, ...]) -> None:
-            weights.append(module.weights(*arguments))  # type: ignore[operator]
+            assert isinstance(module, CrossAttention)
+            weights.append(module.weights(*arguments))
 
         handles = [
-            layer.cross_attention.register_forward_pre_hook(record)
-            for layer in self.decoder.layers
+            module.register_forward_pre_hook(record)
+            for module in self.decoder.modules()
+            if isinstance(module, CrossAttention)
         ]
         try:
             self.decode_states(encoded, target, target_lengths)
@@ -215,5 +216,5 @@ class EncoderDecoder(nn.Module, ABC):
     @activation_checkpointing.setter
     def activation_checkpointing(self, on: bool) -> None:
         for module in self.modules():
-            if module is not self and hasattr(module, "activation_checkpointing"):
+            if isinstance(module, (EncoderStack, Decoder)):
                 module.activation_checkpointing = on

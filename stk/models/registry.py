@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
+from stk.config.named import find_named
 from stk.config.strict import build
-from stk.errors import StkError
 from stk.models.speech_transformer import SpeechTransformer, SpeechTransformerConfig
 from stk.models.text_transformer import TextTransformer, TextTransformerConfig
 
-MODELS: dict[str, tuple[type[Any], type[nn.Module]]] = {
+MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "speech_transformer": (SpeechTransformerConfig, SpeechTransformer),
     "text_transformer": (TextTransformerConfig, TextTransformer),
 }
-"""Name -> (configuration dataclass, model class)."""
+"""Name -> (configuration dataclass, model class with a dict ``PRESETS``)."""
 
 
 def build_model(
@@ -34,17 +33,10 @@ def build_model(
     Raises:
         StkError: unknown name, preset or key, a wrong value, or a missing view.
     """
-    config_class, model_class = _find("model", named.get("name"), MODELS)
+    config_class, model_class = find_named("model", named.get("name"), MODELS)
     keys = {key: value for key, value in named.items() if key not in ("name", "preset")}
     if named.get("preset") is not None:
-        keys = {**_find("preset", named["preset"], model_class.PRESETS), **keys}
+        keys = {**find_named("preset", named["preset"], model_class.PRESETS), **keys}
     config = build(config_class, keys, where="model")
-    return model_class(config, vocab_sizes, feature_dim)
-
-
-def _find(what: str, name: Any, known: Mapping[str, Any]) -> Any:
-    if name in known:
-        return known[name]
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.0)
-    mend = f"nearest: {near[0]}" if near else "none is known"
-    raise StkError(f"unknown {what} {name!r}", mend=f"{mend}; known: {', '.join(known)}")
+    model: nn.Module = model_class(config, vocab_sizes, feature_dim)
+    return model

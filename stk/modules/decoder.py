@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -25,12 +26,13 @@ class TransformerState:
 
     Attributes:
         cache: keys and values of what the ``B * K`` hypotheses have read.
-        memory: key and value ``(B, H, S, d)`` of every layer, once a sentence.
+        memory: key and value ``(B, H, S, d)`` of every layer, once a sentence; None for a layer
+            that attends to none.
         memory_lengths: ``(B,)`` int64.
     """
 
     cache: SelfCache
-    memory: tuple[tuple[Tensor, Tensor], ...]
+    memory: tuple[tuple[Tensor, Tensor] | None, ...]
     memory_lengths: Tensor
 
     @property
@@ -53,8 +55,8 @@ class TransformerState:
                 self.cache.select(rows.flatten()), self.memory, self.memory_lengths
             )
         memory = tuple(
-            (key.index_select(0, sentences), value.index_select(0, sentences))
-            for key, value in self.memory
+            None if pair is None else (pair[0][sentences], pair[1][sentences])
+            for pair in self.memory
         )
         cache = self.cache.select(rows.index_select(0, sentences).flatten())
         return TransformerState(cache, memory, self.memory_lengths.index_select(0, sentences))
@@ -145,15 +147,10 @@ class Decoder(nn.Module):
         """
         rows = Rows(memory_lengths, memory.shape[1])
         packed = rows.pack(memory)
-        remembered = []
-        for layer in self.layers:
-            key, value = layer.cross_attention.remember(packed, rows)
-            # One contiguous block per head: every step reads all of it.
-            remembered.append((key.contiguous(), value.contiguous()))
+        remembered = tuple(layer.remember(packed, rows) for layer in self._layers())
         heads, layers = self.shape.heads, len(self.layers)
-        like = remembered[0][0] if remembered else memory
-        cache = SelfCache.empty(len(memory), layers, heads, self.shape.width // heads, like)
-        return TransformerState(cache, tuple(remembered), memory_lengths)
+        cache = SelfCache.empty(len(memory), layers, heads, self.shape.width // heads, memory)
+        return TransformerState(cache, remembered, memory_lengths)
 
     def step(
         self, tokens: Tensor, state: TransformerState, memory_visible: Tensor | None = None
@@ -171,10 +168,15 @@ class Decoder(nn.Module):
         visible = state.memory_lengths if memory_visible is None else memory_visible
         x = self._embed(tokens, state.cache.length, repeat=True)
         cache = state.cache.extend()
-        for number, layer in enumerate(self.layers):
+        for number, layer in enumerate(self._layers()):
             x = layer.step(x, cache, number, state.memory[number], visible)
         logits = self.project(x if self.norm is None else self.norm(x))
         return logits, TransformerState(cache, state.memory, state.memory_lengths)
+
+    def _layers(self) -> Iterator[DecoderLayer]:
+        for layer in self.layers:
+            assert isinstance(layer, DecoderLayer)
+            yield layer
 
     def _embed(self, tokens: Tensor, start: int, *, repeat: bool = False) -> Tensor:
         """Vectors of ``tokens (B, U)`` at positions from ``start`` on (``repeat``: all there)."""

@@ -6,7 +6,7 @@ Pre-norm layers normalise what enters each block and leave the residual path bar
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +24,11 @@ from stk.ops import attention
 Activation = Literal["relu", "gelu", "silu"]
 Norm = Literal["pre", "post"]
 
-_ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "silu": F.silu}
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "silu": F.silu,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +165,16 @@ class DecoderLayer(_Layer):
             x = self._leave(x, added, self.cross_attention_norm)
         added = self.feed_forward(self._enter(x, self.feed_forward_norm))
         return self._leave(x, added, self.feed_forward_norm)
+
+    def remember(self, memory: Tensor, rows: Rows) -> tuple[Tensor, Tensor] | None:
+        """Key and value ``(B, H, S, d)`` of a memory that ``rows`` packs; None without one.
+
+        Each head's block is contiguous, since every step reads all of it.
+        """
+        if self.cross_attention is None:
+            return None
+        key, value = self.cross_attention.remember(memory, rows)
+        return key.contiguous(), value.contiguous()
 
     def step(
         self,

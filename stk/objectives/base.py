@@ -30,6 +30,8 @@ class CollateContext:
         sidecars: name -> per-row tensors.
         augment: the stream's augmentation; None in validation and decoding.
         training: whether masks and noise of training are drawn.
+        ctc_lengths: the model's CTC length as a function of a source's frames (or tokens), its
+            attribute of that name; None where it has no CTC head.
     """
 
     vocabs: Mapping[str, Vocab]
@@ -37,6 +39,7 @@ class CollateContext:
     sidecars: Mapping[str, Sidecar] = field(default_factory=dict)
     augment: AugmentConfig | None = None
     training: bool = True
+    ctc_lengths: Callable[[int], int] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,102 @@
+"""Label-smoothed cross-entropy: recognition, text translation and speech translation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from stk.data.batch import Item, Size
+from stk.data.example import Example
+from stk.models.outputs import Encoded
+from stk.objectives import task
+from stk.objectives.base import CollateContext, Context, Sum
+from stk.objectives.sequence import SequenceBatch, SequenceObjective, Weight, weight_of
+from stk.objectives.smoothed import smoothed_cross_entropy
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropyConfig(task.SourceConfig, task.TargetConfig):
+    """Configuration of :class:`CrossEntropy`.
+
+    ``smoothing`` spreads that much probability evenly over the vocabulary. ``weight`` may name a
+    scheduled scalar of the run.
+    """
+
+    smoothing: float = 0.1
+    weight: Weight = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.smoothing < 1.0:
+            raise ValueError("smoothing must lie in [0, 1)")
+
+
+class CrossEntropy(SequenceObjective[CrossEntropyConfig]):
+    """Cross-entropy of the target given the source, with label smoothing.
+
+    Sums ``loss`` per ``tokens``; metrics ``nll`` (without smoothing) and ``accuracy`` (of the
+    first choice) per ``tokens`` too. The prefix is in none of them.
+    """
+
+    texts: ClassVar[tuple[str, ...]] = ("target",)
+
+    def size(self, example: Example, context: CollateContext) -> Size:
+        """Frames or tokens of the source, tokens of the target."""
+        return with_tokens(
+            task.source_size(example, self.config, context),
+            target_length(example, self.config, context),
+        )
+
+    def collate(self, items: Sequence[Item], context: CollateContext) -> SequenceBatch:
+        """Source, decoder input and labels."""
+        target = task.collate_target(items, self.config, context)
+        return SequenceBatch(
+            ids=tuple(item.example.id for item in items),
+            source=self.collate_source(items, context),
+            target=target,
+            sizes={"examples": len(items), "tokens": len(target.labels)},
+        )
+
+    def forward(self, model: Any, batch: SequenceBatch, context: Context) -> dict[str, Sum]:
+        """``loss``, ``nll`` and ``accuracy``."""
+        assert batch.target is not None
+        weight = weight_of(self.config.weight, context.scalars)
+        encoded = model.encode(batch.source)
+        return target_sums(model, encoded, batch.target, self.config.smoothing, weight)
+
+
+def target_sums(
+    model: Any,
+    encoded: Encoded,
+    target: task.TargetTokens,
+    smoothing: float,
+    weight: float,
+    name: str = "loss",
+) -> dict[str, Sum]:
+    """Cross-entropy of a target given encoder states, and its metrics.
+
+    Only positions that have a label are projected onto the vocabulary: padding and prefix cost
+    nothing there.
+    """
+    states: Tensor = model.decode_states(encoded, target.inputs.data, target.inputs.lengths)
+    logits = model.project(states.flatten(0, 1).index_select(0, target.places))
+    loss, nll, correct = smoothed_cross_entropy(logits, target.labels, smoothing)
+    return {
+        name: Sum(loss, "tokens", weight),
+        "nll": Sum(nll, "tokens", 0.0),
+        "accuracy": Sum(correct, "tokens", 0.0),
+    }
+
+
+def target_length(example: Example, config: task.TargetConfig, context: CollateContext) -> int:
+    """Tokens the decoder reads: bos, prefix and pieces."""
+    vocab = task.vocab_of(context, config.target_view)
+    pieces = vocab.encode(getattr(example, config.target))
+    return 1 + len(task.prefix_ids(example, vocab, config.prefix)) + len(pieces)
+
+
+def with_tokens(size: Size, tokens: int) -> Size:
+    """A size whose longer text has at least ``tokens`` tokens."""
+    return Size(frames=size.frames, tokens=max(size.tokens, tokens))

@@ -1,0 +1,35 @@
+"""Objectives by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stk.config.named import find_named
+from stk.config.strict import build
+from stk.objectives.base import Objective
+from stk.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
+from stk.objectives.ctc import Ctc, CtcConfig
+from stk.objectives.joint import Joint, JointConfig
+
+OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
+    "cross_entropy": (CrossEntropyConfig, CrossEntropy),
+    "ctc": (CtcConfig, Ctc),
+    "joint": (JointConfig, Joint),
+}
+"""Name -> (configuration dataclass, objective class)."""
+
+
+def build_objective(named: Mapping[str, Any]) -> Objective:
+    """Build an objective from the key ``objective`` of a stream.
+
+    Args:
+        named: ``name`` and the keys of that objective's configuration.
+
+    Raises:
+        StkError: unknown name or key, or a wrong value.
+    """
+    config_class, objective_class = find_named("objective", named.get("name"), OBJECTIVES)
+    keys = {key: value for key, value in named.items() if key != "name"}
+    objective: Objective = objective_class(build(config_class, keys, where="objective"))
+    return objective

@@ -1,0 +1,80 @@
+"""Cross-entropy with label smoothing, without a one-hot or a softmax in memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_CHUNK = 1 << 18
+"""Elements of logits worked on at once on the CPU, so that each pass finds them in the cache."""
+
+
+def smoothed_cross_entropy(
+    logits: Tensor, labels: Tensor, smoothing: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sums over all rows of the smoothed loss, the plain loss, and correct first choices.
+
+    The loss of a row is ``-sum_v q(v) log p(v)`` with ``q = (1 - e) onehot + e / V`` (Szegedy et
+    al., 2016), as in ``torch.nn.functional.cross_entropy(label_smoothing=e)``. It is computed in
+    at least fp32, in two passes over the logits: one here, one in the backward.
+
+    Args:
+        logits: ``(N, V)`` of any floating dtype.
+        labels: ``(N,)`` int64 in ``0..V-1``.
+        smoothing: ``e`` in [0, 1).
+
+    Returns:
+        0-dim tensors (fp32, or fp64 for fp64 logits): the smoothed loss, and without gradients
+        the negative log-likelihood and the number of rows whose label scores highest.
+    """
+    loss, nll, correct = _SmoothedCrossEntropy.apply(logits, labels, smoothing)
+    return loss, nll, correct
+
+
+def _chunks(logits: Tensor) -> list[slice]:
+    rows, size = logits.shape
+    step = rows if logits.is_cuda else max(1, _CHUNK // max(1, size))
+    return [slice(start, start + step) for start in range(0, rows, max(1, step))]
+
+
+class _SmoothedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, labels: Tensor, smoothing: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        normalizers = logits.new_empty(len(logits), dtype=wide)
+        picked, mean, best = (torch.empty_like(normalizers) for _ in range(3))
+        for part in _chunks(logits):
+            scores = logits[part].to(wide)
+            best[part] = scores.amax(1)
+            normalizers[part] = torch.logsumexp(scores, 1)
+            picked[part] = scores.gather(1, labels[part, None]).squeeze(1)
+            if smoothing > 0:
+                mean[part] = scores.mean(1)
+        ctx.save_for_backward(logits, labels, normalizers)
+        ctx.smoothing = smoothing
+        nll = (normalizers - picked).sum()
+        loss = nll
+        if smoothing > 0:
+            loss = (normalizers - (1 - smoothing) * picked - smoothing * mean).sum()
+        correct = (picked >= best).sum().to(wide)
+        nll = nll.clone()
+        ctx.mark_non_differentiable(nll, correct)
+        return loss, nll, correct
+
+    @staticmethod
+    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
+        logits, labels, normalizers = ctx.saved_tensors
+        grad = torch.empty_like(logits)
+        for part in _chunks(logits):
+            chunk = torch.exp(logits[part].to(normalizers.dtype) - normalizers[part, None])
+            if ctx.smoothing > 0:
+                chunk -= ctx.smoothing / logits.shape[1]
+            minus = chunk.new_full((len(chunk), 1), ctx.smoothing - 1.0)
+            chunk.scatter_add_(1, labels[part, None], minus)
+            torch.mul(chunk, scale, out=chunk)
+            grad[part] = chunk
+        return grad, None, None

@@ -1,0 +1,171 @@
+"""What a sequence task reads and writes: source, target, prefix.
+
+Speech recognition, text translation and speech translation are one task over different fields of
+the same example; training and decoding share this one definition of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from stk.data.batch import Item, Movable, Padded, Size, Source
+from stk.data.example import Example
+from stk.errors import StkError
+
+if TYPE_CHECKING:
+    from stk.data.vocab import Vocab
+    from stk.objectives.base import CollateContext
+
+TextField = Literal["src_text", "tgt_text"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """What the encoder reads: ``audio``, or a text through the vocabulary ``source_view``.
+
+    A text source is ``source_prefix, pieces..., eos``. The prefix is ``none``, ``src_lang`` or
+    ``tgt_lang`` (the tag of the example's language) or the name of any tag.
+    """
+
+    source: Literal["audio", "src_text", "tgt_text"] = "audio"
+    source_view: str = "src"
+    source_prefix: str = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetConfig:
+    """What the decoder writes: a text through the vocabulary ``target_view``.
+
+    The decoder reads ``bos, prefix, pieces...`` and is trained on ``pieces..., eos``; the prefix
+    (as in :class:`SourceConfig`) is forced in decoding and never part of the loss.
+    """
+
+    target: TextField = "tgt_text"
+    target_view: str = "tgt"
+    prefix: str = "none"
+
+
+@dataclass(frozen=True)
+class TargetTokens(Movable):
+    """Decoder input and labels.
+
+    Attributes:
+        inputs: ``(B, U)`` int64, ``bos, prefix, pieces...``.
+        places: ``(N,)`` int64, where in the flattened ``B * U`` a label stands.
+        labels: ``(N,)`` int64, ``pieces..., eos`` of every row in turn.
+    """
+
+    inputs: Padded
+    places: Tensor
+    labels: Tensor
+
+
+def prefix_fields(prefix: str) -> frozenset[str]:
+    """Manifest fields that a prefix reads."""
+    return frozenset({prefix} if prefix in ("src_lang", "tgt_lang") else ())
+
+
+def prefix_ids(example: Example, vocab: Vocab, prefix: str) -> list[int]:
+    """Ids of a prefix for one example: one tag, or none."""
+    if prefix == "none":
+        return []
+    name = getattr(example, prefix) if prefix_fields(prefix) else prefix
+    return [vocab.tag(name)]
+
+
+def vocab_of(context: CollateContext, view: str) -> Vocab:
+    """The vocabulary of a view.
+
+    Raises:
+        StkError: the run has no such view.
+    """
+    if view not in context.vocabs:
+        known = ", ".join(sorted(context.vocabs)) or "none"
+        raise StkError(f"no vocabulary view {view!r}", mend=f"views of this run: {known}")
+    return context.vocabs[view]
+
+
+def source_ids(example: Example, config: SourceConfig, context: CollateContext) -> list[int]:
+    """Ids of a text source, prefix and eos included."""
+    vocab = vocab_of(context, config.source_view)
+    prefix = prefix_ids(example, vocab, config.source_prefix)
+    return [*prefix, *vocab.encode(getattr(example, config.source)), vocab.eos]
+
+
+def source_size(example: Example, config: SourceConfig, context: CollateContext) -> Size:
+    """Frames of a sound source, from its duration alone, or tokens of a text.
+
+    Raises:
+        StkError: the run has no features, or the duration was never measured.
+    """
+    if config.source != "audio":
+        return Size(tokens=len(source_ids(example, config, context)))
+    if context.frontend is None:
+        raise StkError("the objective reads sound", mend="add the section features")
+    if example.duration is None:
+        raise StkError(
+            f"example {example.id!r} has no duration", file=example.file, row=example.row
+        )
+    return Size(frames=context.frontend.frames(example.duration))
+
+
+def collate_source(items: Sequence[Item], config: SourceConfig, context: CollateContext) -> Source:
+    """What the encoder reads, padded: frames (or samples) of sound, or ids of text.
+
+    Raises:
+        StkError: the run has no features.
+    """
+    if config.source != "audio":
+        padded = Padded.stack([source_ids(item.example, config, context) for item in items])
+        return Source(padded.data, padded.lengths)
+    if context.frontend is None:
+        raise StkError("the objective reads sound", mend="add the section features")
+    waveforms = []
+    for item in items:
+        if item.waveform is None:
+            raise ValueError(f"example {item.example.id!r} came without its waveform")
+        waveforms.append(item.waveform)
+    augment = context.augment if context.training else None
+    return context.frontend(waveforms, [item.rng for item in items], augment)
+
+
+def collate_target(
+    items: Sequence[Item], config: TargetConfig, context: CollateContext
+) -> TargetTokens:
+    """Decoder input and the labels of everything but the prefix."""
+    vocab = vocab_of(context, config.target_view)
+    inputs, labels, starts = [], [], []
+    for item in items:
+        prefix = prefix_ids(item.example, vocab, config.prefix)
+        pieces = vocab.encode(getattr(item.example, config.target))
+        inputs.append([vocab.bos, *prefix, *pieces])
+        labels.append([*pieces, vocab.eos])
+        starts.append(len(prefix))
+    padded = Padded.stack(inputs, fill=vocab.pad)
+    width = padded.data.shape[1]
+    places = [
+        torch.arange(row * width + start, row * width + start + len(ids))
+        for row, (start, ids) in enumerate(zip(starts, labels, strict=True))
+    ]
+    flat = torch.tensor([label for ids in labels for label in ids], dtype=torch.int64)
+    return TargetTokens(padded, torch.cat(places), flat)
+
+
+def require_text(example: Example, field: str) -> None:
+    """Raise unless a text field holds more than white space.
+
+    Raises:
+        StkError: names the file, the row and the field.
+    """
+    if not getattr(example, field).strip():
+        raise StkError(
+            f"example {example.id!r} has an empty {field}",
+            file=example.file,
+            row=example.row,
+            mend="remove the row, or use --skip-bad",
+        )
