@@ -31,13 +31,16 @@ class SkipList:
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = None if path is None else Path(path)
         self.errors: list[StkError] = []
+        self._seen: set[str] = set()
 
     def __len__(self) -> int:
         return len(self.errors)
 
     def add(self, error: StkError) -> None:
-        """Note one row that is left out, and why."""
-        self.errors.append(error)
+        """Note one row that is left out, and why; the same error again changes nothing."""
+        if str(error) not in self._seen:
+            self._seen.add(str(error))
+            self.errors.append(error)
 
     def write(self) -> None:
         """Write one line a skipped row (``file:row: what (mend)``), whole or not at all."""
