@@ -41,6 +41,20 @@ TORCH_LIBRARY(stk, m) {
       "Tensor weight, Tensor bias, Tensor codebook, Tensor codes, Tensor stats, Tensor tau, "
       "Tensor seed, Tensor offset, *, bool training, bool[4] wanted) -> (Tensor grad_hidden, "
       "Tensor grad_weight, Tensor grad_bias, Tensor grad_codebook)");
+
+  m.def(
+      "attention(Tensor query, Tensor key, Tensor value, Tensor? visible, Tensor? query_lengths, "
+      "Tensor? seed, Tensor? offset, float scale, float dropout_p) "
+      "-> (Tensor output, Tensor logsumexp)");
+  // The same without what only the gradient needs: it takes no detour through Python's autograd,
+  // which would cost more than a decoding step's attention itself.
+  m.def(
+      "attention_inference(Tensor query, Tensor key, Tensor value, Tensor? visible, "
+      "Tensor? query_lengths, Tensor? seed, Tensor? offset, float scale, float dropout_p) -> Tensor");
+  m.def(
+      "attention_backward(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor output, "
+      "Tensor logsumexp, Tensor? visible, Tensor? query_lengths, Tensor? seed, Tensor? offset, "
+      "float scale, float dropout_p) -> (Tensor query_grad, Tensor key_grad, Tensor value_grad)");
 }
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {

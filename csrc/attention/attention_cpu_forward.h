@@ -146,12 +146,22 @@ void forward_tile(const Forward<S>& p, const PackedHead<T>& packed, ForwardScrat
   }
 }
 
+// A query that sees nothing: zero, and an infinite log-sum-exp, so that exp(x - it) = 0.
+template <typename S>
+void blank_row(const Forward<S>& p, int64_t head, int64_t i) {
+  std::fill_n(p.output.head(head) + i * p.output.row, p.value_width, S(0));
+  p.logsumexp[head * p.query_count + i] = std::numeric_limits<float_of<S>>::infinity();
+}
+
 template <typename T, typename S>
 void forward_block(const Forward<S>& p, PackedHead<T>& packed, ForwardScratch<T>& s, int64_t head,
                    int64_t start) {
   const int64_t batch = head / p.heads;
-  const int64_t rows = std::min(kQueryBlock, p.real_queries(batch) - start);
-  if (rows <= 0) return;
+  const int64_t all = std::min(kQueryBlock, p.query_count - start);
+  const int64_t rows = std::max<int64_t>(std::min(all, p.real_queries(batch) - start), 0);
+  for (int64_t r = 0; r < all; ++r) {
+    if (r >= rows || p.visible_keys(batch, start + r) == 0) blank_row(p, head, start + r);
+  }
   int64_t limit = 0;
   for (int64_t r = 0; r < rows; ++r) {
     s.visible[r] = p.visible_keys(batch, start + r);

@@ -60,7 +60,7 @@ void micro_kernel(int64_t depth, const T* a, int64_t lda, const T* b, int64_t ld
     b += ldb;
 #pragma GCC unroll 8
     for (int i = 0; i < MR; ++i) {
-      const V x = V{} + (transposed ? a[i] : a[i * lda]);
+      const T x = transposed ? a[i] : a[i * lda];
       acc[i][0] += x * b0;
       acc[i][1] += x * b1;
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -71,6 +71,19 @@ def attention(
     pair: tuple[Tensor | None, Tensor | None] = (None, None)
     if dropout_p > 0.0:
         pair = _random.seed_pair(seed, offset, device)
+    if _library.kernels_on(device) and not (device.type == "cuda" and query.dtype == torch.float64):
+        if _library.CHECK and device.type == "cuda":
+            _check_values(visible, query_lengths, query.shape[2], key.shape[2])
+        if not (
+            torch.is_grad_enabled()
+            and (query.requires_grad or key.requires_grad or value.requires_grad)
+        ):
+            return torch.ops.stk.attention_inference(
+                query, key, value, visible, query_lengths, *pair, scale, dropout_p
+            )
+        return torch.ops.stk.attention(
+            query, key, value, visible, query_lengths, *pair, scale, dropout_p
+        )[0]
     _check(query, key, value, visible, query_lengths, dropout_p)
     _check_values(visible, query_lengths, query.shape[2], key.shape[2])
     with torch.autocast(device.type, enabled=False):
@@ -78,6 +91,64 @@ def attention(
             query, key, value, visible, query_lengths=query_lengths, scale=scale,
             dropout_p=dropout_p, seed=pair[0], offset=pair[1],
         )  # fmt: skip
+
+
+def _empty_heads(like: Tensor, count: int, width: int) -> Tensor:
+    """``(B, H, count, width)`` that lies in memory as ``(B, count, H, width)``, as kernels do."""
+    return like.new_empty(like.shape[0], count, like.shape[1], width).transpose(1, 2)
+
+
+@_library.register_fake("attention")
+def _fake(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    visible: Tensor | None,
+    query_lengths: Tensor | None,
+    seed: Tensor | None,
+    offset: Tensor | None,
+    scale: float,
+    dropout_p: float,
+) -> tuple[Tensor, Tensor]:
+    _check(query, key, value, visible, query_lengths, dropout_p)
+    wide = torch.float64 if query.dtype == torch.float64 else torch.float32
+    return (
+        _empty_heads(query, query.shape[2], value.shape[3]),
+        query.new_empty(query.shape[:3], dtype=wide),
+    )
+
+
+@_library.register_fake("attention_inference")
+def _fake_inference(query: Tensor, *rest: Any) -> Tensor:
+    return _fake(query, *rest)[0]
+
+
+@_library.register_fake("attention_backward")
+def _fake_backward(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
+    query_grad, key_grad, value_grad = (
+        _empty_heads(tensor, tensor.shape[2], tensor.shape[3]) for tensor in (query, key, value)
+    )
+    return query_grad, key_grad, value_grad
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    *tensors, ctx.scale, ctx.dropout_p = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*tensors[:3], *output, *tensors[3:])
+
+
+def _backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 9
+    grads = torch.ops.stk.attention_backward(grad, *ctx.saved_tensors, ctx.scale, ctx.dropout_p)
+    return (*grads, *(None,) * 6)
+
+
+_library.register_autograd("attention", _backward, _setup_context)
+_library.forbid_gradient("attention_backward", "second-order gradients are not supported")
 
 
 def _check(
