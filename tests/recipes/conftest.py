@@ -1,0 +1,10 @@
+"""Makes the recipes' own modules importable, as run.sh does."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+for part in ("common", "demo/local", "tuxpaint/local"):
+    sys.path.append(str(RECIPES / part))
