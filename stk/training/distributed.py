@@ -126,11 +126,11 @@ def join(device: Literal["auto", "cpu", "cuda"] = "auto") -> Workers:
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
-    """The repeated layers of a model: the outermost members of every ``nn.ModuleList``."""
+    """The repeated layers of a model: outermost members of ``nn.ModuleList`` that have parts."""
     found: list[nn.Module] = []
     for child in model.children():
         if isinstance(child, nn.ModuleList):
-            found.extend(member for member in child if any(True for _ in member.parameters()))
+            found.extend(member for member in child if any(True for _ in member.children()))
         else:
             found.extend(blocks(child))
     return found
@@ -161,8 +161,14 @@ def wrap(
         fully_shard(module, mesh=mesh)
         return module
     # Streams, frozen parts and unused heads leave parameters without a gradient in some updates.
+    buffers = set(module.state_dict()) - {
+        n for n, _ in module.named_parameters(remove_duplicate=False)
+    }
     return nn.parallel.DistributedDataParallel(
-        module, find_unused_parameters=True, gradient_as_bucket_view=True
+        module,
+        find_unused_parameters=True,
+        gradient_as_bucket_view=True,
+        broadcast_buffers=bool(buffers),  # those that are not saved are the same everywhere
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from stk.config.named import find_named
 from stk.config.run import Named
 from stk.config.strict import build
 from stk.errors import StkError
@@ -35,7 +35,7 @@ class Hook:
         self.config = config
 
     def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-        """Called without gradients after update number ``step`` (skipped updates included)."""
+        """Called after update number ``step`` (from 1), unless that update was skipped."""
         raise TypeError(f"{type(self).__name__} defines no after_step")
 
     def state(self) -> dict[str, Any]:
@@ -109,12 +109,9 @@ def build_hooks(named: Sequence[Named], model: nn.Module) -> list[Hook]:
     Raises:
         StkError: an unknown name or key.
     """
-    hooks = []
+    hooks: list[Hook] = []
     for i, entry in enumerate(named):
-        name = str(entry.get("name"))
-        if name not in HOOKS:
-            near = difflib.get_close_matches(name, HOOKS, n=1, cutoff=0.0)
-            raise StkError(f"unknown hook {name!r}", mend=f"nearest known hook: {near[0]}")
+        hook = find_named("hook", entry.get("name"), HOOKS)
         keys = {key: value for key, value in entry.items() if key != "name"}
-        hooks.append(HOOKS[name](build(HOOKS[name].Config, keys, where=f"hooks[{i}]"), model))
+        hooks.append(hook(build(hook.Config, keys, where=f"hooks[{i}]"), model))
     return hooks

@@ -83,16 +83,24 @@ def set_rates(
     return rate
 
 
-def gather_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> State:
-    """The optimiser's state by parameter name, whole, on the CPU; every process must call it."""
+def gather_state(optimizer: torch.optim.Optimizer, model: nn.Module, keep: bool = True) -> State:
+    """The optimiser's state by parameter name, whole, on the CPU; every process must call it.
+
+    Args:
+        optimizer: of :func:`build_optimizer`.
+        model: names the parameters.
+        keep: whether this process wants the result; others get nothing and need no memory.
+    """
     names: dict[Tensor, str] = {p: name for name, p in model.named_parameters()}
-    return {
-        names[parameter]: {key: full(value).cpu() for key, value in state.items()}
-        for parameter, state in optimizer.state.items()
-    }
+    gathered: State = {}
+    for parameter, state in optimizer.state.items():
+        whole = {key: full(value) for key, value in state.items()}
+        if keep:
+            gathered[names[parameter]] = {key: value.cpu() for key, value in whole.items()}
+    return gathered
 
 
-def load_state(optimizer: torch.optim.Optimizer, model: nn.Module, state: State) -> None:
+def restore_state(optimizer: torch.optim.Optimizer, model: nn.Module, state: State) -> None:
     """Put back what :func:`gather_state` took, on whatever devices and shares there are now.
 
     Raises:
@@ -120,4 +128,5 @@ def _places(optimizer: torch.optim.Optimizer) -> Mapping[Any, int]:
 
 def _fit(value: Tensor, parameter: Tensor) -> Tensor:
     """Moments have their parameter's shape and share its cut; the step count is one number."""
+    value = value.clone()  # torch would go on with the caller's own tensors
     return like(value, parameter) if value.shape == parameter.shape and value.dim() else value

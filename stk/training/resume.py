@@ -9,7 +9,9 @@ from typing import Any
 from stk.config.run import RunConfig
 from stk.config.strict import build, load_mapping, to_plain, to_yaml
 from stk.data.atomic import write_text
+from stk.data.vocab import Vocab
 from stk.errors import StkError
+from stk.training.distributed import Workers
 from stk.training.keep import Keeper
 
 FREE = frozenset(
@@ -60,6 +62,34 @@ def find_start(config: RunConfig, keeper: Keeper, resume: bool) -> tuple[Path | 
             )
     write_text(file, to_yaml(config))
     return (keeper.path(updates[-1]) if updates else None), differing
+
+
+def check_resumable(
+    state: Mapping[str, Any], vocabs: Mapping[str, Vocab], workers: Workers, lenient: bool
+) -> None:
+    """Refuse to go on where the losses could not be the same, or would mean something else.
+
+    Args:
+        state: of the checkpoint.
+        vocabs: of this run, by view.
+        workers: the processes of this call.
+        lenient: another number of processes is fine.
+
+    Raises:
+        StkError: a vocabulary's content changed, or the number of processes did.
+    """
+    changed = [view for view, vocab in vocabs.items() if state["vocabs"].get(view) != vocab.digest]
+    if changed:
+        raise StkError(
+            f"the vocabularies {', '.join(changed)} have changed since the checkpoint was written",
+            mend="put the old files back, or choose another output",
+        )
+    before = len(state["rng"])
+    if before != workers.world and not lenient:
+        raise StkError(
+            f"this run was started with {before} processes, and now there are {workers.world}",
+            mend="start as many, or give --resume to go on with other batches",
+        )
 
 
 def differing_keys(one: RunConfig, other: RunConfig) -> list[str]:

@@ -17,17 +17,23 @@ Weights = dict[str, Tensor]
 """Name in the model's ``state_dict`` -> tensor on the CPU; tied names share one tensor."""
 
 
-def gather_weights(model: nn.Module) -> Weights:
+def gather_weights(model: nn.Module, keep: bool = True) -> Weights:
     """A model's parameters and persistent buffers, whole, on the CPU; every process must call it.
 
     The tensors of a model that lives on the CPU are the model's own, not copies.
+
+    Args:
+        model: possibly cut into shares by FSDP.
+        keep: whether this process wants the result; others get nothing and need no memory.
     """
     seen: dict[int, Tensor] = {}
     weights: Weights = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
         if id(tensor) not in seen:
-            seen[id(tensor)] = full(tensor).cpu()
-        weights[name] = seen[id(tensor)]
+            whole = full(tensor)
+            seen[id(tensor)] = whole.cpu() if keep else whole.new_empty(0)
+        if keep:
+            weights[name] = seen[id(tensor)]
     return weights
 
 

@@ -1,0 +1,145 @@
+"""Everything a run works with, built from its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from stk.config.run import RunConfig, StreamConfig
+from stk.data.manifest import SkipList
+from stk.data.sidecar import Sidecar
+from stk.data.stream import Stream
+from stk.data.vocab import Vocab, load_vocab
+from stk.errors import StkError
+from stk.features.frontend import FrontEnd
+from stk.models.registry import build_model
+from stk.objectives.base import CollateContext, Objective
+from stk.objectives.registry import build_objective
+from stk.training import rng
+from stk.training.checkpoint import load_model
+from stk.training.distributed import Workers, blocks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """The data side of a run.
+
+    Attributes:
+        vocabs: view name -> vocabulary.
+        context: what collate may use, in training.
+        streams: of training, with their objectives.
+        validation: of validation, without augmentation.
+        skipped: rows left out under ``skip_bad``; None without.
+    """
+
+    vocabs: dict[str, Vocab]
+    context: CollateContext
+    streams: list[Stream]
+    validation: list[Stream]
+    skipped: SkipList | None
+
+    @property
+    def objectives(self) -> dict[str, Objective]:
+        """Training stream name -> objective."""
+        return {stream.name: stream.objective for stream in self.streams}
+
+
+def load_data(config: RunConfig, workers: Workers) -> Data:
+    """Read vocabularies, statistics and sidecars, and look at every row of every stream.
+
+    Raises:
+        StkError: whatever of it is missing, broken or does not belong together.
+    """
+    vocabs = {view: load_vocab(path) for view, path in config.vocabularies.items()}
+    context = CollateContext(
+        vocabs=vocabs,
+        frontend=None if config.features is None else FrontEnd(config.features),
+        sidecars={name: Sidecar(path) for name, path in config.sidecars.items()},
+    )
+    quiet = CollateContext(
+        vocabs=vocabs, frontend=context.frontend, sidecars=context.sidecars, training=False
+    )
+    skipped = None
+    if config.training.skip_bad:
+        own = "" if workers.is_main else f".rank{workers.rank}"
+        skipped = SkipList(Path(config.output) / f"skipped_rows{own}.txt")
+
+    def stream(part: StreamConfig, where: CollateContext) -> Stream:
+        return Stream(part, build_objective(part.objective), where, skip_bad=skipped)
+
+    return Data(
+        vocabs=vocabs,
+        context=context,
+        streams=[stream(part, context) for part in config.streams],
+        validation=[stream(part, quiet) for part in config.validation.streams],
+        skipped=skipped,
+    )
+
+
+def new_model(config: RunConfig, data: Data) -> nn.Module:
+    """The run's model with random weights, the same in every process, on the CPU."""
+    rng.seed_all(config.seed)
+    frontend = data.context.frontend
+    sizes = {view: len(vocab) for view, vocab in data.vocabs.items()}
+    return build_model(config.model, sizes, None if frontend is None else frontend.dim)
+
+
+def seed_process(config: RunConfig, workers: Workers) -> None:
+    """Seed this process's generators (dropout and the like) by the run's seed and its rank."""
+    mixed = np.random.SeedSequence((config.seed, workers.rank)).generate_state(1, np.uint64)
+    rng.seed_all(int(mixed[0]) % 2**63)
+
+
+def load_helpers(config: RunConfig, device: torch.device) -> dict[str, nn.Module]:
+    """The frozen models that objectives may use, in eval mode, by name.
+
+    Raises:
+        StkError: a helper's checkpoint is missing or damaged.
+    """
+    return {name: load_model(path, device).model for name, path in config.helpers.items()}
+
+
+def prepare(model: nn.Module, config: RunConfig) -> None:
+    """Switch on what training alone needs: recomputation of activations, compiled layers.
+
+    Raises:
+        StkError: the model has no such switch.
+    """
+    if config.training.activation_checkpointing:
+        if not hasattr(type(model), "activation_checkpointing"):
+            raise StkError(f"model {config.model['name']!r} has no activation checkpointing")
+        model.activation_checkpointing = True  # type: ignore[assignment]
+    if config.training.compile:
+        for block in blocks(model):
+            block.compile(dynamic=True)
+
+
+Generate = Callable[..., list[list[int]]]
+"""``(model, source, ...) -> token ids``: greedy output of a model in eval mode."""
+
+
+def bind_generate(generate: Generate | None, model: nn.Module) -> Generate | None:
+    """``context.generate``: the current model's own output, as objectives call it.
+
+    The model is in eval mode, without gradients, while it generates; afterwards every module is
+    back in its own mode.
+    """
+    if generate is None:
+        return None
+
+    def bound(*args: object, **kwargs: object) -> list[list[int]]:
+        modes = {module: module.training for module in model.modules()}
+        model.eval()
+        try:
+            with torch.no_grad():
+                return generate(model, *args, **kwargs)
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+    return bound
