@@ -3,9 +3,9 @@
 Environment variables read here:
 
 * ``STK_BUILD=0``: install the Python code alone, without compiling anything.
-* ``STK_CUDA=0|1``: never build the CUDA kernels, or fail where they cannot be built. Unset: build them
-  where a CUDA compiler of torch's major version is found. No GPU is looked for: a login node without one
-  builds the same extension as the machine that will run it.
+* ``STK_CUDA=0|1``: never build the CUDA kernels, or fail where they cannot be built. Unset: build
+  them where a CUDA compiler of torch's major version is found. No GPU is looked for: a login node
+  without one builds the same extension as the machine that will run it.
 * ``TORCH_CUDA_ARCH_LIST``: CUDA architectures, by default ``8.0;9.0+PTX``.
 * ``CUDA_HOME``, ``CXX``, ``MAX_JOBS``: as for every torch extension.
 """
@@ -41,13 +41,19 @@ def switch(name: str) -> bool | None:
 def toolkit() -> tuple[Path, str] | None:
     """Root and release of the CUDA toolkit whose nvcc would run, wrapper scripts seen through."""
     home = os.environ.get("CUDA_HOME") or os.environ.get("CUDA_PATH")
-    candidates = [str(Path(home) / "bin" / "nvcc")] if home else ["nvcc", "/usr/local/cuda/bin/nvcc"]
+    candidates = (
+        [str(Path(home) / "bin" / "nvcc")] if home else ["nvcc", "/usr/local/cuda/bin/nvcc"]
+    )
     nvcc = next((found for found in map(shutil.which, candidates) if found), None)
     if nvcc is None:
         return None
     try:
-        version = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=True).stdout
-        dry = subprocess.run([nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True)
+        version = subprocess.run(
+            [nvcc, "--version"], capture_output=True, text=True, check=True
+        ).stdout
+        dry = subprocess.run(
+            [nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True
+        )
     except (OSError, subprocess.CalledProcessError) as error:
         say(f"{nvcc} does not run ({error}); taken as no CUDA compiler")
         return None
@@ -70,7 +76,7 @@ def cuda_toolkit(torch) -> Path | None:
     elif found is None:
         reason = f"no nvcc found; put CUDA {torch.version.cuda} on PATH or set CUDA_HOME"
     elif found[1].split(".")[0] != torch.version.cuda.split(".")[0]:
-        reason = f"nvcc is CUDA {found[1]} but torch was built for CUDA {torch.version.cuda}; set CUDA_HOME"
+        reason = f"nvcc is CUDA {found[1]} but torch has {torch.version.cuda}; set CUDA_HOME"
     else:
         return found[0]
     if wanted:
@@ -86,14 +92,16 @@ def wheel_dirs(torch, name: str) -> list[str]:
 
 
 def cudart(torch, root: Path) -> tuple[list[str], list[str]]:
-    """Library folders and link arguments for the CUDA runtime, the one torch itself loads where it is there."""
+    """Library folders and link arguments for the CUDA runtime; the one torch loads comes first."""
     major = torch.version.cuda.split(".")[0]
     folders = [*wheel_dirs(torch, "lib"), str(root / "lib64"), str(root / "lib")]
     for name in (f"libcudart.so.{major}", "libcudart.so"):
         for folder in folders:
             if (Path(folder) / name).exists():
                 return [folder], [f"-l:{name}"]
-    sys.exit(f"stk: no libcudart.so.{major} in {', '.join(folders)}; install the CUDA {major} runtime")
+    sys.exit(
+        f"stk: no libcudart.so.{major} in {', '.join(folders)}; install the CUDA {major} runtime"
+    )
 
 
 def write_build_info(torch, archs: str, cuda: str) -> Path:
@@ -111,7 +119,7 @@ def write_build_info(torch, archs: str, cuda: str) -> Path:
 
 
 def kernel_extension(torch) -> Extension:
-    """The one extension: csrc/schema.cpp and every csrc/<op>/*.cpp and *.cu (CUDA files where asked for)."""
+    """The one extension: csrc/schema.cpp and every csrc/<op>/*.cpp and, with CUDA, *.cu."""
     root = cuda_toolkit(torch)
     if root is not None:
         os.environ["CUDA_HOME"] = str(root)
@@ -145,7 +153,7 @@ def kernel_extension(torch) -> Extension:
 
 
 def build_commands() -> tuple[list[Extension], dict]:
-    """Extensions and commands for setup(): the kernels, nothing, or a command that says what is missing."""
+    """Extensions and commands for setup(): kernels, nothing, or a command that names what lacks."""
     if switch("STK_BUILD") is False:
         return [], {}
     try:
@@ -155,13 +163,18 @@ def build_commands() -> tuple[list[Extension], dict]:
         class MissingTorch(build_ext):
             def run(self) -> None:
                 sys.exit(
-                    "stk: torch is not installed where stk is built; run `pip install -c constraints.txt torch` "
-                    "and then `pip install --no-build-isolation -c constraints.txt .` (STK_BUILD=0: no kernels)"
+                    "stk: torch is not installed where stk is built; run "
+                    "`pip install -c constraints.txt torch` and then "
+                    "`pip install --no-build-isolation -c constraints.txt .` "
+                    "(STK_BUILD=0: no kernels)"
                 )
 
         return [Extension("stk._C", [])], {"build_ext": MissingTorch}
     if shutil.which(os.environ.get("CXX", "c++").split()[0]) is None:
-        say("no C++ compiler (c++, or CXX); installing without kernels: the slower reference versions will run")
+        say(
+            "no C++ compiler (c++, or CXX); installing without kernels: the slower reference "
+            "versions will run"
+        )
         return [], {}
     extension = kernel_extension(torch)
     from torch.utils.cpp_extension import BuildExtension
@@ -172,7 +185,10 @@ def build_commands() -> tuple[list[Extension], dict]:
                 super().build_extensions()
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[0]
-                sys.exit(f"stk: the kernels were not built: {reason} (STK_CUDA=0: CPU only; STK_BUILD=0: none)")
+                sys.exit(
+                    f"stk: the kernels were not built: {reason} "
+                    "(STK_CUDA=0: CPU only; STK_BUILD=0: none)"
+                )
 
     return [extension], {"build_ext": KernelBuild}
 

@@ -12,8 +12,10 @@
 
 #ifdef __CUDACC__
 #define STK_HD __host__ __device__ __forceinline__
+#define STK_UNROLL _Pragma("unroll")
 #else
 #define STK_HD inline
+#define STK_UNROLL
 #endif
 
 namespace stk {
@@ -35,7 +37,7 @@ STK_HD Philox4 philox(uint64_t seed, uint64_t offset, uint64_t group) {
   uint32_t c0 = static_cast<uint32_t>(group), c1 = static_cast<uint32_t>(group >> 32);
   uint32_t c2 = static_cast<uint32_t>(offset), c3 = static_cast<uint32_t>(offset >> 32);
   uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
-#pragma unroll
+  STK_UNROLL
   for (int round = 0; round < 10; ++round) {
     const uint32_t high0 = mul_high(0xD2511F53u, c0), low0 = 0xD2511F53u * c0;
     const uint32_t high1 = mul_high(0xCD9E8D57u, c2), low1 = 0xCD9E8D57u * c2;

@@ -34,6 +34,13 @@
 // Functions on vectors must be inlined: a vector passed by value has another ABI with AVX.
 #define STK_INLINE inline __attribute__((always_inline))
 
+// Lanes of two vectors by number: 0 to 7 of `a`, 8 to 15 of `b`.
+#if defined(__clang__) || __GNUC__ >= 12
+#define STK_SHUFFLE8(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define STK_SHUFFLE8(a, b, ...) __builtin_shuffle(a, b, stk::I8{__VA_ARGS__})
+#endif
+
 namespace stk {
 
 typedef float F8 __attribute__((vector_size(32)));

@@ -22,7 +22,7 @@ STK_INLINE F8 max8(F8 a, F8 b) { return select8(a > b, a, b); }
 
 STK_INLINE F8 min8(F8 a, F8 b) { return select8(a < b, a, b); }
 
-// Natural logarithm of positive, finite, normal numbers; within 2 ulp of the exact value.
+// Natural logarithm of positive normal numbers, within 2 ulp; infinity and NaN are their own.
 STK_INLINE F8 log8(F8 x) {
   // x = m * 2^e with m in [sqrt(1/2), sqrt(2)); log(m) = 2 atanh((m - 1) / (m + 1)) by its odd series.
   const I8 bits = reinterpret_cast<I8>(x);
@@ -36,7 +36,8 @@ STK_INLINE F8 log8(F8 x) {
   const F8 tail = z * (0.6666666666f + z * (0.4000000060f + z * (0.2857060432f + z * 0.2249713838f)));
   // log(1 + f) = f - f^2/2 + s * (f^2/2 + tail): the large term f stays exact.
   const F8 half = 0.5f * f * f;
-  return e * 0.693359375f + (f - (half - (s * (half + tail) + e * -2.12194440e-4f)));
+  const F8 log = e * 0.693359375f + (f - (half - (s * (half + tail) + e * -2.12194440e-4f)));
+  return select8(x < __builtin_inff(), log, x);
 }
 
 // e^x; 0 below about -87.3, the largest finite power above 88.7, NaN of NaN; within 2 ulp between.
@@ -61,4 +62,23 @@ STK_INLINE F8 exp8(F8 x) {
   const F8 high = reinterpret_cast<F8>((whole - first + 127) << 23);
   const F8 power = select8(x < -87.33654f, splat8(0.0f), p * low * high);
   return select8(x == x, power, x);
+}
+
+// Rows become columns, in place.
+STK_INLINE void transpose8(F8* row) {
+  F8 pair[8], quad[8];
+  for (int i = 0; i < 8; i += 2) {
+    pair[i] = STK_SHUFFLE8(row[i], row[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    pair[i + 1] = STK_SHUFFLE8(row[i], row[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    quad[i] = STK_SHUFFLE8(pair[i], pair[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+    quad[i + 1] = STK_SHUFFLE8(pair[i], pair[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    quad[i + 2] = STK_SHUFFLE8(pair[i + 1], pair[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
+    quad[i + 3] = STK_SHUFFLE8(pair[i + 1], pair[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
+  }
+  for (int i = 0; i < 4; ++i) {
+    row[i] = STK_SHUFFLE8(quad[i], quad[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    row[i + 4] = STK_SHUFFLE8(quad[i], quad[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
 }

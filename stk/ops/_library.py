@@ -1,7 +1,8 @@
 """Loads the compiled kernels and registers their shape functions and gradients.
 
-``STK_KERNELS=reference`` in the environment switches every kernel off; ``STK_CHECK=1`` asks the CUDA
-kernels' callers to check values too, at the price of waiting for the device. Both are read at import.
+``STK_KERNELS=reference`` in the environment switches every kernel off; ``STK_CHECK=1`` asks the
+CUDA kernels' callers to check values too, at the price of waiting for the device. Both are read at
+import.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ def _load() -> tuple[Any, str]:
     except ModuleNotFoundError:
         return None, "stk was installed without compiled kernels"
     except ImportError as error:
-        return None, f"the compiled kernels do not load ({error}); rebuild stk for torch {torch.__version__}"
+        reason = f"the compiled kernels do not load ({error})"
+        return None, f"{reason}; rebuild stk for torch {torch.__version__}"
     if extension.torch_version != torch.__version__:
         return None, (
-            f"the kernels were compiled for torch {extension.torch_version} but torch {torch.__version__} runs; "
-            "rebuild stk"
+            f"the kernels were compiled for torch {extension.torch_version} "
+            f"but torch {torch.__version__} runs; rebuild stk"
         )
     return extension, ""
 
@@ -60,8 +62,8 @@ if not BUILT and not _reference_only:
 def kernels_on(device: torch.device | None = None) -> bool:
     """Whether the compiled kernels run (on tensors of ``device``, where one is given).
 
-    False without a build, under ``STK_KERNELS=reference`` and inside :func:`reference_only`; False too for
-    a device that the build has no kernels for, which for CUDA is said once.
+    False without a build, under ``STK_KERNELS=reference`` and inside :func:`reference_only`; False
+    too for a device that the build has no kernels for, which for CUDA is said once.
     """
     if not BUILT or _reference_only:
         return False
@@ -79,8 +81,8 @@ def _warn_no_cuda() -> None:
     if not _cuda_warned and not torch.compiler.is_compiling():
         _cuda_warned = True
         warnings.warn(
-            "stk.ops has no CUDA kernels in this build, so CUDA tensors take the slower reference versions; "
-            "`python -m stk.cli.doctor` says how to mend it",
+            "stk.ops has no CUDA kernels in this build, so CUDA tensors take the slower reference "
+            "versions; `python -m stk.cli.doctor` says how to mend it",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -98,7 +100,7 @@ def reference_only(on: bool = True) -> Iterator[None]:
 
 
 def register_fake(name: str) -> Callable[[F], F]:
-    """``torch.library.register_fake("stk::<name>")``, or nothing where the operator is not built."""
+    """``torch.library.register_fake("stk::<name>")``, or nothing where it is not built."""
 
     def register(function: F) -> F:
         if BUILT:

@@ -1,8 +1,8 @@
-"""Counter-based random numbers for the references: the bits that the kernels draw, in plain PyTorch.
+"""Counter-based random numbers in plain PyTorch: the bits that the kernels draw.
 
-Philox 4x32-10 (Salmon et al., 2011). The group counter is ``element index // 4`` and the element's word is
-number ``element index % 4`` of the result, so a value depends on the element's index, the seed and the
-offset alone. The same layout is in csrc/common/philox.h.
+Philox 4x32-10 (Salmon et al., 2011). The group counter is ``element index // 4`` and the element's
+word is number ``element index % 4`` of the result, so a value depends on the element's index, the
+seed and the offset alone. The same layout is in csrc/common/philox.h.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ def seed_pair(
 ) -> tuple[Tensor, Tensor]:
     """``(seed, offset)`` as 0-dim int64 tensors.
 
-    A number or a 0-dim tensor is taken as it is (a tensor stays on its device, so that nothing waits for
-    it). ``seed=None`` draws one from torch's default generator of ``device``; ``offset=None`` is 0.
+    A number or a 0-dim tensor is taken as it is (a tensor stays on its device, so that nothing
+    waits for it). ``seed=None`` draws one from torch's default generator of ``device``;
+    ``offset=None`` is 0.
 
     Raises:
         ValueError: a tensor that is not 0-dim int64.
@@ -81,7 +82,7 @@ def uniform(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def uniform_open(word: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """(0, 1) with 23 bits: ``((word >> 9) + 1/2) / 2^23``, never 0 or 1, so that logarithms are finite."""
+    """(0, 1) with 23 bits: ``((word >> 9) + 1/2) / 2^23``, so that logarithms are finite."""
     return ((word >> 9).to(dtype) + 0.5) * 2.0**-23
 
 

@@ -36,18 +36,19 @@ def fbank(
     seed: int | Tensor | None = None,
     offset: int | Tensor | None = None,
 ) -> FbankOutput:
-    """Log-mel filterbank features as Kaldi computes them (Povey et al., 2011), without a frames tensor.
+    """Log-mel filterbank features as Kaldi computes them (Povey et al., 2011), in one pass.
 
     Forward only: waveforms that require a gradient are an error. Autocast does not touch it.
 
     Args:
-        waveforms: (B, N) padded samples, int16, fp32 or fp64, on the CPU or a CUDA device. Floating-point
-            samples are in [-1, 1]; an int16 sample x stands for x / 32768. What lies beyond a clip's length
-            is never read into its features.
+        waveforms: (B, N) padded samples, int16, fp32 or fp64, on the CPU or a CUDA device.
+            Floating-point samples are in [-1, 1]; an int16 sample x stands for x / 32768. What
+            lies beyond a clip's length is never read into its features.
         lengths: (B,) int64 numbers of real samples, 0 to N, on the same device.
         sample_rate: samples per second.
         num_mel_bins: M, triangles between ``low_freq`` and ``high_freq``, evenly spaced in mel.
-        frame_length: window in milliseconds; the transform has the next power of two samples (at most 8192).
+        frame_length: window in milliseconds; the transform has the next power of two samples (at
+            most 8192).
         frame_shift: milliseconds from one frame to the next.
         window: "povey", "hanning", "hamming", "blackman" or "rectangular".
         preemphasis: c of x[n] - c x[n - 1], 0 to 1.
@@ -55,45 +56,50 @@ def fbank(
         low_freq: lower edge of the first triangle in Hz.
         high_freq: upper edge of the last in Hz; zero or less counts from half the sample rate.
         use_power: sum power (True) or magnitude (False).
-        snip_edges: only frames that lie inside the clip, ``1 + (n - window) // shift``; False mirrors the
-            clip about its ends and gives ``round(n / shift)`` frames.
-        dither: standard deviation of normal noise added to every sample of every frame, in scaled units
-            (Kaldi's default is 1.0 where ``scale`` is 32768). Noise element = index in (B, T, window).
+        snip_edges: only frames that lie inside the clip, ``1 + (n - window) // shift``; False
+            mirrors the clip about its ends and gives ``round(n / shift)`` frames.
+        dither: standard deviation of normal noise added to every sample of every frame, in scaled
+            units (Kaldi's default is 1.0 where ``scale`` is 32768). The noise's element index is
+            that of the sample in a dense (B, T, window) tensor.
         scale: multiplies the samples; 32768 gives Kaldi's 16-bit range.
-        cmvn: None; "utterance" (zero mean and unit population variance per clip and bin over its real
-            frames; 1e-5 is added to the variance); or ``(mean, inverse standard deviation)``, each (M,).
-        seed, offset: of the dither; numbers or 0-dim int64 tensors. None for ``seed`` draws from torch's
-            generator.
+        cmvn: None; "utterance" (zero mean and unit population variance per clip and bin over its
+            real frames; 1e-5 is added to the variance); or ``(mean, inverse standard deviation)``,
+            each (M,).
+        seed, offset: of the dither; numbers or 0-dim int64 tensors. None for ``seed`` draws from
+            torch's generator.
 
     Returns:
-        FbankOutput: ``features`` (B, T, M), fp64 for fp64 waveforms and fp32 otherwise, T the number of
-        frames in N samples, zero beyond each clip; ``lengths`` (B,) int64.
+        FbankOutput: ``features`` (B, T, M), fp64 for fp64 waveforms and fp32 otherwise, T the
+        number of frames in N samples, zero beyond each clip; ``lengths`` (B,) int64.
 
     Raises:
-        ValueError: a shape, size, option or (on the CPU, or under STK_CHECK=1) length that is not as above.
+        ValueError: a shape, size, option or (on the CPU, or under STK_CHECK=1) length that is not
+            as above.
         TypeError: a dtype that is not as above.
     """
     sizes = frame_sizes(sample_rate, frame_length, frame_shift)
-    _check_options(sizes, sample_rate, num_mel_bins, window, preemphasis, low_freq, high_freq, dither, scale)
+    _check_options(
+        sizes, sample_rate, num_mel_bins, window, preemphasis, low_freq, high_freq, dither, scale
+    )
     _check_inputs(waveforms, lengths, cmvn, num_mel_bins)
     with torch.autocast(waveforms.device.type, enabled=False):
         if not _library.kernels_on(waveforms.device):
             return _reference.fbank(
                 waveforms, lengths, sample_rate=sample_rate, num_mel_bins=num_mel_bins,
-                frame_length=frame_length, frame_shift=frame_shift, window=window, preemphasis=preemphasis,
-                remove_dc_offset=remove_dc_offset, low_freq=low_freq, high_freq=high_freq,
-                use_power=use_power, snip_edges=snip_edges, dither=dither, scale=scale, cmvn=cmvn,
-                seed=seed, offset=offset,
+                frame_length=frame_length, frame_shift=frame_shift, window=window,
+                preemphasis=preemphasis, remove_dc_offset=remove_dc_offset, low_freq=low_freq,
+                high_freq=high_freq, use_power=use_power, snip_edges=snip_edges, dither=dither,
+                scale=scale, cmvn=cmvn, seed=seed, offset=offset,
             )  # fmt: skip
         mean, istd = cmvn if isinstance(cmvn, tuple) else (None, None)
         # Without dither nothing is drawn, so torch's generator stays where it is.
         pair = _random.seed_pair(seed if dither else 0, offset, waveforms.device)
         features, frames = torch.ops.stk.fbank(
             waveforms, lengths, mean, istd, *pair, sample_rate=float(sample_rate),
-            num_mel_bins=num_mel_bins, frame_length=frame_length, frame_shift=frame_shift, window=window,
-            preemphasis=preemphasis, remove_dc_offset=remove_dc_offset, low_freq=low_freq,
-            high_freq=high_freq, use_power=use_power, snip_edges=snip_edges, dither=dither, scale=scale,
-            cmvn_utterance=cmvn == "utterance" if isinstance(cmvn, str) else False,
+            num_mel_bins=num_mel_bins, frame_length=frame_length, frame_shift=frame_shift,
+            window=window, preemphasis=preemphasis, remove_dc_offset=remove_dc_offset,
+            low_freq=low_freq, high_freq=high_freq, use_power=use_power, snip_edges=snip_edges,
+            dither=dither, scale=scale, cmvn_utterance=isinstance(cmvn, str),
         )  # fmt: skip
     return FbankOutput(features, frames)
 
@@ -121,7 +127,8 @@ def _check_options(
         (0.0 <= preemphasis <= 1.0, f"preemphasis must lie in [0, 1], not {preemphasis}"),
         (
             0.0 <= low_freq < top <= nyquist,
-            f"low_freq and high_freq must satisfy 0 <= low < high <= {nyquist:g}, not {low_freq} and {top}",
+            "low_freq and high_freq must satisfy "
+            f"0 <= low < high <= {nyquist:g}, not {low_freq} and {top}",
         ),
         (dither >= 0.0, f"dither must not be negative, not {dither}"),
         (0.0 < scale < float("inf"), f"scale must be positive and finite, not {scale}"),
@@ -137,7 +144,8 @@ def _check_inputs(waveforms: Tensor, lengths: Tensor, cmvn: Cmvn, num_mel_bins: 
         raise ValueError(f"stk.ops.fbank: waveforms has shape {shape} but expected (B, N)")
     if waveforms.dtype not in (torch.int16, torch.float32, torch.float64):
         raise TypeError(
-            f"stk.ops.fbank: waveforms has dtype {waveforms.dtype} but expected int16, float32 or float64"
+            f"stk.ops.fbank: waveforms has dtype {waveforms.dtype} "
+            "but expected int16, float32 or float64"
         )
     if waveforms.requires_grad and torch.is_grad_enabled():
         raise ValueError(
@@ -149,7 +157,8 @@ def _check_inputs(waveforms: Tensor, lengths: Tensor, cmvn: Cmvn, num_mel_bins: 
         return
     if not isinstance(cmvn, tuple) or len(cmvn) != 2:
         raise ValueError(
-            f'stk.ops.fbank: cmvn is {cmvn!r} but expected None, "utterance" or (mean, inverse deviation)'
+            f"stk.ops.fbank: cmvn is {cmvn!r} "
+            'but expected None, "utterance" or (mean, inverse deviation)'
         )
     for name, value in zip(("mean", "inverse deviation"), cmvn, strict=True):
         if tuple(value.shape) != (num_mel_bins,) or value.device != waveforms.device:

@@ -1,7 +1,7 @@
 """Kaldi-compatible log-mel filterbank features in plain PyTorch, fp32 or fp64, on any device.
 
-Follows Kaldi's feature pipeline (Povey et al., 2011): frame, dither, remove the mean, pre-emphasise, window,
-transform, sum triangles on the mel scale, take the logarithm.
+Follows Kaldi's feature pipeline (Povey et al., 2011): frame, dither, remove the mean,
+pre-emphasise, window, transform, sum triangles on the mel scale, take the logarithm.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class FbankOutput(NamedTuple):
     """(B,) int64 numbers of frames"""
 
 
-def frame_sizes(sample_rate: float, frame_length: float, frame_shift: float) -> tuple[int, int, int]:
+def frame_sizes(
+    sample_rate: float, frame_length: float, frame_shift: float
+) -> tuple[int, int, int]:
     """(window, shift, transform) in samples; the transform is the window's next power of two."""
     window = int(sample_rate * frame_length / 1000.0)
     shift = int(sample_rate * frame_shift / 1000.0)
@@ -66,9 +68,7 @@ def window_function(name: str, size: int) -> tuple[float, ...]:
     return (1.0,) * size
 
 
-def mel_banks(
-    num_bins: int, fft_size: int, sample_rate: float, low: float, high: float
-) -> Tensor:
+def mel_banks(num_bins: int, fft_size: int, sample_rate: float, low: float, high: float) -> Tensor:
     """(fft_size // 2 + 1, num_bins) fp64 triangles on the mel scale 1127 log(1 + f / 700).
 
     The Nyquist bin has no weight, as in Kaldi. ``high <= 0`` counts from the Nyquist frequency.
@@ -108,7 +108,7 @@ def _dither(frames: Tensor, amount: float, seed: Tensor, offset: Tensor) -> Tens
 
 
 def _spectrum(frames: Tensor, size: int) -> Tensor:
-    """(B, T, window) -> (B, T, size // 2 + 1) power; a matrix product where ONNX is being written."""
+    """(B, T, window) -> (B, T, size // 2 + 1) power; a matrix product in an ONNX export."""
     if not torch.onnx.is_in_onnx_export():
         transform = torch.fft.rfft(frames, n=size)
         return transform.real.square() + transform.imag.square()
@@ -175,7 +175,9 @@ def fbank(
         frames = frames - frames.mean(dim=-1, keepdim=True)
     if preemphasis:
         frames = frames - preemphasis * torch.cat((frames[..., :1], frames[..., :-1]), dim=-1)
-    frames = frames * torch.tensor(window_function(window, size), dtype=frames.dtype, device=frames.device)
+    frames = frames * torch.tensor(
+        window_function(window, size), dtype=frames.dtype, device=frames.device
+    )
     power = _spectrum(frames, fft_size)
     if not use_power:
         power = power.sqrt()
