@@ -1,4 +1,4 @@
-// Eight fp32 lanes in portable C++ (GCC and Clang vector extensions), and how to compile one body of code
+// Vectors of eight fp32 or four fp64 lanes in portable C++ (GCC and Clang vector extensions), and how to compile one body of code
 // for AVX2 and for the baseline beside it, chosen when it runs:
 //
 //   #include "common/simd.h"                  // and every other header: before the two regions
@@ -34,17 +34,22 @@
 // Functions on vectors must be inlined: a vector passed by value has another ABI with AVX.
 #define STK_INLINE inline __attribute__((always_inline))
 
-// Lanes of two vectors by number: 0 to 7 of `a`, 8 to 15 of `b`.
+// Lanes of two vectors by number: those of `a`, then those of `b`.
 #if defined(__clang__) || __GNUC__ >= 12
 #define STK_SHUFFLE8(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#define STK_SHUFFLE4(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
+#define STK_SHUFFLE4(a, b, ...) __builtin_shuffle(a, b, stk::L4{__VA_ARGS__})
 #define STK_SHUFFLE8(a, b, ...) __builtin_shuffle(a, b, stk::I8{__VA_ARGS__})
 #endif
 
 namespace stk {
 
 typedef float F8 __attribute__((vector_size(32)));
+typedef float F4 __attribute__((vector_size(16)));
+typedef double D4 __attribute__((vector_size(32)));
 typedef int32_t I8 __attribute__((vector_size(32)));
+typedef int64_t L4 __attribute__((vector_size(32)));
 
 inline bool has_avx2() {
 #if defined(__x86_64__)

@@ -1,6 +1,6 @@
-// CPU kernel of stk::fbank. Threads share out blocks of eight frames; within a block each vector lane is one
-// frame, so that every step, the transform included, is plain arithmetic on whole vectors and a block's
-// working set stays in the first-level cache.
+// CPU kernel of stk::fbank. Threads share out blocks of eight frames; within a block each vector lane
+// is one frame, so that every step, the transform included, is plain arithmetic on whole vectors and a
+// block's working set stays in the first-level cache.
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
@@ -17,6 +17,7 @@ STK_AVX2_BEGIN
 namespace stk::fbank_avx2 {
 using Real = float;
 using V = F8;
+using Real4 = F4;
 #include "common/simd_math.h"
 STK_INLINE V log_lanes(V x) { return log8(x); }
 STK_INLINE void transpose_lanes(V* rows) { transpose8(rows); }
@@ -27,6 +28,7 @@ STK_AVX2_END
 namespace stk::fbank_baseline {
 using Real = float;
 using V = F8;
+using Real4 = F4;
 #include "common/simd_math.h"
 STK_INLINE V log_lanes(V x) { return log8(x); }
 STK_INLINE void transpose_lanes(V* rows) { transpose8(rows); }
@@ -36,6 +38,7 @@ STK_INLINE void transpose_lanes(V* rows) { transpose8(rows); }
 namespace stk::fbank_double {
 using Real = double;
 typedef double V __attribute__((vector_size(64)));
+using Real4 = D4;
 STK_INLINE V log_lanes(V x) {
   for (int l = 0; l < 8; ++l) x[l] = std::log(x[l]);
   return x;
@@ -67,28 +70,38 @@ struct Job {
   int64_t* counts;
 };
 
-// Buffers of one thread, aligned to cache lines.
+// Buffers of one thread, each aligned to cache lines.
 template <typename Real>
 class Workspace {
  public:
   explicit Workspace(const FbankShape& s)
-      : samples_(7 * s.shift + s.window + 8), frame_(8 * s.fft), power_(4 * s.fft + 8),
-        storage_(samples_ + frame_ + power_ + noise_size(s) + 64), dithered_(s.dither > 0.0) {
+      : dithered_(s.dither > 0.0),
+        samples_size_(padded<Real>(7 * static_cast<int64_t>(s.shift) + s.window)),
+        power_size_(padded<Real>(4 * s.fft)),
+        frame_size_(padded<double>(4 * s.fft)),
+        storage_(64 + samples_size_ + power_size_ + frame_size_ +
+                 (dithered_ ? padded<double>(8 * s.window) : 0)) {
     void* start = storage_.data();
-    size_t room = storage_.size() * sizeof(Real);
-    base_ = static_cast<Real*>(std::align(64, sizeof(Real), start, room));
+    size_t room = storage_.size();
+    base_ = static_cast<char*>(std::align(64, 1, start, room));
   }
-  Real* frame() { return base_; }
-  Real* power() { return base_ + frame_; }
-  Real* samples() { return base_ + frame_ + power_; }
-  Real* noise() { return dithered_ ? samples() + samples_ : nullptr; }
+  Real* samples() { return reinterpret_cast<Real*>(base_); }
+  Real* power() { return reinterpret_cast<Real*>(base_ + samples_size_); }
+  double* frame() { return reinterpret_cast<double*>(base_ + samples_size_ + power_size_); }
+  double* noise() {
+    if (!dithered_) return nullptr;
+    return reinterpret_cast<double*>(base_ + samples_size_ + power_size_ + frame_size_);
+  }
 
  private:
-  static int64_t noise_size(const FbankShape& s) { return s.dither > 0.0 ? 8 * s.window : 0; }
-  int64_t samples_, frame_, power_;
-  std::vector<Real> storage_;
+  template <typename T>
+  static int64_t padded(int64_t count) {
+    return (count * static_cast<int64_t>(sizeof(T)) + 63) / 64 * 64;
+  }
   bool dithered_;
-  Real* base_;
+  int64_t samples_size_, power_size_, frame_size_;
+  std::vector<char> storage_;
+  char* base_;
 };
 
 // Scaled samples under the eight frames from `first` on; mirrored or zero outside the clip.
@@ -111,7 +124,7 @@ void fill_samples(const FbankShape& s, const Sample* clip, int64_t length, int64
 
 // Normal noise by Box and Muller for eight rows of the dense (B * frames, window) tensor.
 template <typename Real>
-void fill_noise(const Job<Real>& job, int64_t row, int lanes, Real* noise) {
+void fill_noise(const Job<Real>& job, int64_t row, int lanes, double* noise) {
   const int64_t size = job.shape.window;
   constexpr float kTurn = 6.283185307179586f;
   for (int l = 0; l < 8; ++l) {
@@ -122,7 +135,7 @@ void fill_noise(const Job<Real>& job, int64_t row, int lanes, Real* noise) {
         const float radius = std::sqrt(-2.0f * std::log(uniform_open(words.x[word & 2])));
         const float angle = kTurn * uniform(words.x[word | 1]);
         const float value = radius * (word & 1 ? std::sin(angle) : std::cos(angle));
-        noise[n * 8 + l] = l < lanes ? static_cast<Real>(job.shape.dither * value) : Real(0);
+        noise[n * 8 + l] = l < lanes ? job.shape.dither * value : 0.0;
       }
     }
   }
