@@ -43,18 +43,19 @@ STK_HD int64_t fbank_mirror(int64_t index, int64_t length) {
 }
 
 #ifdef STK_WITH_CUDA
-// Tables on the device, all of type Real; see FbankTables in fbank_tables.h.
+// Constant tables on the device.
 template <typename Real>
 struct FbankDeviceTables {
-  const Real* window;
-  const Real* twiddles;
-  const Real* split;
-  const int32_t* mel_start;   // bins + 1 offsets into mel_weights
-  const int32_t* mel_first;   // bins: first frequency of each triangle
+  const double* window;
+  const double* turns;        // exp(-2 pi i k / fft) for k = 0 to fft / 4, (re, im) pairs
+  const int32_t* position;    // see FbankTables
+  const int32_t* mel_start;
+  const int32_t* mel_first;
   const Real* mel_weights;
 };
 
-// features (B, frames, bins) and counts (B,) are written whole. mean and istd may be null.
+// features (B, frames, bins) and counts (B,) are written whole. mean and istd may be null. Lengths
+// outside [0, samples] are clamped.
 template <typename Sample, typename Real>
 cudaError_t launch_fbank(const FbankShape& shape, const FbankDeviceTables<Real>& tables,
                          const Sample* waveforms, const int64_t* lengths, const Real* mean,

@@ -132,8 +132,9 @@ inline void transform(double* z, int64_t points, const double* twiddles) {
   }
 }
 
-STK_INLINE void store_power(Real* to, Complex value, bool use_power) {
-  D4 power = value.re * value.re + value.im * value.im;
+// |scale * value|^2, or its root.
+STK_INLINE void store_power(Real* to, Complex value, double scale, bool use_power) {
+  D4 power = (value.re * value.re + value.im * value.im) * (scale * scale);
   if (!use_power) {
     for (int l = 0; l < 4; ++l) power[l] = std::sqrt(power[l]);
   }
@@ -147,18 +148,17 @@ inline void powers(const double* z, int64_t points, const FbankTables<Real>& tab
                    Real* power) {
   const int32_t* at = tables.position.data();
   const Complex zero = get(z, 0);
-  store_power(power, {zero.re + zero.im, splat4(0.0)}, use_power);
+  store_power(power, {zero.re + zero.im, splat4(0.0)}, 1.0, use_power);
   for (int64_t k = 1; 2 * k <= points; ++k) {
     // With p = z[k] and q = conj(z[points - k]): 2 X[k] = (p + q) - i w^k (p - q), and X[points - k]
     // is the conjugate of the same with a plus.
     const Complex p = get(z, at[k]), other = get(z, at[points - k]);
     const Complex q = {other.re, -other.im};
     const Complex even = add(p, q), gap = sub(p, q);
-    const double* turn = tables.split.data() + 2 * k;  // holds half of w^k
+    const double* turn = tables.turns.data() + 2 * k;
     const Complex odd = times({gap.im, -gap.re}, splat4(turn[0]), splat4(turn[1]));
-    const Complex half = {even.re * 0.5, even.im * 0.5};
-    store_power(power + (points - k) * 8, sub(half, odd), use_power);
-    store_power(power + k * 8, add(half, odd), use_power);
+    store_power(power + (points - k) * 8, sub(even, odd), 0.5, use_power);
+    store_power(power + k * 8, add(even, odd), 0.5, use_power);
   }
 }
 

@@ -35,7 +35,7 @@ template <typename Real>
 struct FbankTables {
   std::vector<double> window;
   std::vector<double> twiddles;    // per radix-4 pass, per j: w^j, w^2j, w^3j as (re, im) pairs
-  std::vector<double> split;       // exp(-2 pi i k / fft) / 2 for k = 0 to fft / 4, (re, im) pairs
+  std::vector<double> turns;       // exp(-2 pi i k / fft) for k = 0 to fft / 4, (re, im) pairs
   std::vector<int32_t> position;   // where frequency k of the complex transform lies afterwards
   std::vector<int32_t> mel_start;  // bins + 1: offsets into mel_weights
   std::vector<int32_t> mel_first;  // bins: first frequency of the triangle
@@ -64,9 +64,9 @@ inline int32_t fbank_position(int32_t frequency, int32_t size) {
   return base;
 }
 
-inline void push_turn(std::vector<double>& table, double part, double length) {
-  table.push_back(length * std::cos(-2.0 * M_PI * part));
-  table.push_back(length * std::sin(-2.0 * M_PI * part));
+inline void push_turn(std::vector<double>& table, double part) {
+  table.push_back(std::cos(-2.0 * M_PI * part));
+  table.push_back(std::sin(-2.0 * M_PI * part));
 }
 
 // Triangles that are even on the mel scale 1127 log(1 + f / 700); the Nyquist bin has no weight.
@@ -100,12 +100,12 @@ FbankTables<Real> make_fbank_tables(const FbankKey& key) {
   for (int32_t size = points; size >= 4; size /= 4) {
     for (int32_t j = 0; j < size / 4; ++j) {
       for (int32_t power = 1; power <= 3; ++power) {
-        push_turn(tables.twiddles, static_cast<double>(power * j) / size, 1.0);
+        push_turn(tables.twiddles, static_cast<double>(power * j) / size);
       }
     }
   }
   for (int32_t k = 0; k <= points / 2; ++k) {
-    push_turn(tables.split, static_cast<double>(k) / key.fft, 0.5);
+    push_turn(tables.turns, static_cast<double>(k) / key.fft);
   }
   for (int32_t k = 0; k < points; ++k) tables.position.push_back(fbank_position(k, points));
   fill_mel(key, tables);

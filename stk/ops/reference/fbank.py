@@ -1,7 +1,9 @@
-"""Kaldi-compatible log-mel filterbank features in plain PyTorch, fp32 or fp64, on any device.
+"""Kaldi-compatible log-mel filterbank features in plain PyTorch, on any device.
 
 Follows Kaldi's feature pipeline (Povey et al., 2011): frame, dither, remove the mean,
-pre-emphasise, window, transform, sum triangles on the mel scale, take the logarithm.
+pre-emphasise, window, transform, sum triangles on the mel scale, take the logarithm. It computes in
+fp64 whatever the waveforms' dtype, as the kernels do up to the power spectrum: an fp32 transform
+puts its rounding, relative to the whole spectrum's energy, on bins that hold little of it.
 """
 
 from __future__ import annotations
@@ -104,7 +106,7 @@ def _dither(frames: Tensor, amount: float, seed: Tensor, offset: Tensor) -> Tens
     """Add normal noise; element index = position in the dense (B, T, window) tensor of frames."""
     group = torch.arange((frames.numel() + 3) // 4, device=frames.device)
     noise = _random.normal(_random.philox(group, seed, offset), torch.float32)
-    return frames + amount * noise.reshape(-1)[: frames.numel()].view_as(frames).to(frames.dtype)
+    return frames + amount * noise.reshape(-1)[: frames.numel()].view_as(frames)
 
 
 def _spectrum(frames: Tensor, size: int) -> Tensor:
@@ -165,7 +167,8 @@ def fbank(
     """As :func:`stk.ops.fbank`, which checks the arguments; here they are taken as right."""
     size, shift, fft_size = frame_sizes(sample_rate, frame_length, frame_shift)
     factor = scale / FULL_SCALE if waveforms.dtype == torch.int16 else scale
-    waves = waveforms.to(torch.float32) if waveforms.dtype == torch.int16 else waveforms
+    dtype = torch.float64 if waveforms.dtype == torch.float64 else torch.float32
+    waves = waveforms.to(torch.float64)
     lengths = lengths.clamp(0, waves.shape[1])
     counts = frame_counts(lengths, size, shift, snip_edges)
     frames = _frames(waves, lengths, size, shift, snip_edges) * factor
@@ -182,5 +185,5 @@ def fbank(
     if not use_power:
         power = power.sqrt()
     banks = mel_banks(num_mel_bins, fft_size, sample_rate, low_freq, high_freq)
-    features = torch.log((power @ banks.to(power)).clamp(min=LOG_FLOOR))
-    return FbankOutput(normalise(features, counts, cmvn), counts)
+    features = torch.log((power @ banks.to(power.device)).clamp(min=LOG_FLOOR))
+    return FbankOutput(normalise(features, counts, cmvn).to(dtype), counts)
