@@ -145,9 +145,11 @@ class DecodeConfig:
     The score of a finished hypothesis is ``sum log p / length ** length_penalty``, the end symbol
     counted as written. At most ``max_ratio`` times encoder states plus ``max_extra`` tokens are
     written, never more than ``max_length``; at least ``min_length``, unless the limit is lower.
-    ``ctc_weight`` mixes in CTC prefix scores (Watanabe et al., 2017).
+    ``ctc_weight`` mixes in CTC prefix scores (Watanabe et al., 2017). ``search: ctc`` takes the
+    best path of the CTC head instead, and reads none of the above.
     """
 
+    search: Literal["beam", "ctc"] = "beam"
     beam: int = 5
     nbest: int = 1
     length_penalty: float = 1.0

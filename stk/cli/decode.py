@@ -1,0 +1,185 @@
+"""``stk-decode``: translate sound files, manifests or text with a trained model."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from stk.cli.common import progress, run
+from stk.data.atomic import write_text
+from stk.data.example import Example
+from stk.data.manifest import SkipList, read_manifest
+from stk.decoding.shard import parse_shard, take_shard
+from stk.decoding.translator import Translation, load
+from stk.errors import StkError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``stk-decode``."""
+    p = argparse.ArgumentParser(prog="stk-decode", description=__doc__)
+    p.add_argument(
+        "--checkpoint",
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="a checkpoint or a run's output directory; several form an ensemble",
+    )
+    source = p.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--audio", nargs="+", metavar="FILE", help="sound files of any common format"
+    )
+    source.add_argument("--manifest", metavar="FILE", help="a JSONL manifest")
+    source.add_argument(
+        "--text", metavar="FILE", help="one sentence a line; - reads standard input"
+    )
+    p.add_argument("--output", metavar="FILE", help="JSONL to write; without it texts are printed")
+    p.add_argument(
+        "--summary", metavar="FILE", help="JSON to write: counts, times, real-time factor"
+    )
+    p.add_argument(
+        "--task", metavar="NAME", help="training stream whose task is decoded (the first)"
+    )
+    p.add_argument("--source-lang", metavar="CODE", help="of inputs that do not say it themselves")
+    p.add_argument("--target-lang", metavar="CODE", help="language to write, for every input")
+    p.add_argument("--beam", type=int, metavar="N", help="hypotheses kept a sentence (5)")
+    p.add_argument("--nbest", type=int, metavar="N", help="outputs written a sentence (1)")
+    p.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="further options of the search: length_penalty=0.6 batch.max_frames=20000 ...",
+    )
+    p.add_argument(
+        "--shard", default="1/1", metavar="I/N", help="decode every N-th input, from the I-th"
+    )
+    p.add_argument(
+        "--skip-bad", metavar="LIST", help="leave out bad inputs and list them in this file"
+    )
+    p.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (a GPU if there is one)")
+    p.add_argument("--threads", type=int, metavar="N", help="CPU threads of one operation")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    return run(_main, argv)
+
+
+def _main(argv: list[str]) -> int:
+    args = parser().parse_args(argv)
+    shard = parse_shard(args.shard)
+    if args.threads is not None:
+        torch.set_num_threads(args.threads)
+    skipped = SkipList(args.skip_bad) if args.skip_bad else None
+    options = _options(args)
+    examples = take_shard(_examples(args, skipped), *shard)
+    translator = load(*args.checkpoint, task=args.task, device=args.device, **options)
+    began = time.perf_counter()
+    stream = translator.stream(examples, skip_bad=skipped)
+    found = dict(progress(stream, total=len(examples), title="decoding"))
+    seconds = time.perf_counter() - began
+    ordered = [found[index] for index in sorted(found)]
+    if args.output:
+        lines = [json.dumps(_row(t), ensure_ascii=False) + "\n" for t in ordered]
+        write_text(args.output, "".join(lines))
+    else:
+        for translation in ordered:
+            print(translation.text)
+    if skipped is not None:
+        skipped.write()
+    summary = _summary(ordered, seconds, 0 if skipped is None else len(skipped))
+    if args.summary:
+        write_text(args.summary, json.dumps(summary, indent=1) + "\n")
+    print(_sentence(summary, args.skip_bad), file=sys.stderr)
+    return 0
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    for pair in args.set:
+        if "=" not in pair:
+            raise StkError(f"--set {pair!r} is not of the form key=value")
+    options = OmegaConf.to_container(OmegaConf.from_dotlist(args.set))
+    assert isinstance(options, dict)
+    flags = {"beam": args.beam, "nbest": args.nbest}
+    given = {name: value for name, value in flags.items() if value is not None}
+    return {str(key): value for key, value in options.items()} | given
+
+
+def _examples(args: argparse.Namespace, skipped: SkipList | None) -> list[Example]:
+    if args.manifest:
+        examples = read_manifest(args.manifest, skip_bad=skipped)
+    elif args.audio:
+        examples = [Example(id=name, audio=Path(name)) for name in args.audio]
+    else:
+        examples = _sentences(args.text)
+    if not examples and not skipped:
+        raise StkError("nothing to decode", file=args.manifest or args.text)
+    return [_with_languages(example, args) for example in examples]
+
+
+def _sentences(name: str) -> list[Example]:
+    if name == "-":
+        lines = sys.stdin.read().splitlines()
+    else:
+        try:
+            lines = Path(name).read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise StkError(f"not UTF-8: {error.reason}", file=name) from None
+    file = Path("<standard input>" if name == "-" else name)
+    return [
+        Example(id=str(row), src_text=line, file=file, row=row)
+        for row, line in enumerate(lines, start=1)
+    ]
+
+
+def _with_languages(example: Example, args: argparse.Namespace) -> Example:
+    return dataclasses.replace(
+        example,
+        src_lang=example.src_lang or args.source_lang,
+        tgt_lang=args.target_lang or example.tgt_lang,
+    )
+
+
+def _row(translation: Translation) -> dict[str, Any]:
+    """One line of the output."""
+    row = dataclasses.asdict(translation)
+    row["nbest"] = [dataclasses.asdict(candidate) for candidate in translation.nbest]
+    return row
+
+
+def _summary(translations: Sequence[Translation], seconds: float, skipped: int) -> dict[str, Any]:
+    heard = [t.audio_seconds for t in translations if t.audio_seconds is not None]
+    audio = sum(heard) if heard else None
+    return {
+        "inputs": len(translations),
+        "skipped": skipped,
+        "seconds": seconds,
+        "inputs_per_second": len(translations) / seconds,
+        "audio_seconds": audio,
+        "real_time_factor": seconds / audio if audio else None,
+    }
+
+
+def _sentence(summary: dict[str, Any], skip_list: str | None) -> str:
+    text = f"{summary['inputs']} inputs in {summary['seconds']:.2f} s"
+    if summary["real_time_factor"] is not None:
+        text += f", {summary['audio_seconds']:.1f} s of sound"
+        text += f", real-time factor {summary['real_time_factor']:.4f}"
+    text += f", {summary['inputs_per_second']:.2f} inputs/s"
+    if summary["skipped"]:
+        text += f", {summary['skipped']} skipped (listed in {skip_list})"
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())
