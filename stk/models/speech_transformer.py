@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stk.data.batch import Source
@@ -18,6 +17,7 @@ from stk.errors import StkError
 from stk.models.encoder_decoder import EncoderDecoder, TransformerConfig, run_stack, vocab_size
 from stk.models.outputs import Encoded
 from stk.modules.decoder import Decoder
+from stk.modules.dropout import dropout
 from stk.modules.positions import positions
 from stk.modules.rows import Rows
 from stk.modules.subsampling import Conv1dSubsampler, Conv2dSubsampler
@@ -83,7 +83,7 @@ class SpeechEncoder(nn.Module):
         x, lengths = self.subsampler(frames, lengths)
         rows = Rows(lengths, x.shape[1])
         x = x * self.scale + self.positions(x.shape[1]).to(x.dtype)
-        x = F.dropout(rows.pack(x), self.dropout, self.training)
+        x = dropout(rows.pack(x), self.dropout, self.training)
         states, tapped = run_stack(self.stack, x, rows, tap)
         return states, lengths, tapped
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stk.data.batch import Source
@@ -14,6 +13,7 @@ from stk.errors import StkError
 from stk.models.encoder_decoder import EncoderDecoder, TransformerConfig, run_stack, vocab_size
 from stk.models.outputs import Encoded
 from stk.modules.decoder import Decoder
+from stk.modules.dropout import dropout
 from stk.modules.embedding import TokenEmbedding
 from stk.modules.lengths import LengthFormula
 from stk.modules.positions import positions
@@ -63,7 +63,7 @@ class TextEncoder(nn.Module):
         rows = Rows(lengths, tokens.shape[1])
         x = self.embedding(tokens)
         x = x + self.positions(tokens.shape[1]).to(x.dtype)
-        x = F.dropout(rows.pack(x), self.dropout, self.training)
+        x = dropout(rows.pack(x), self.dropout, self.training)
         return run_stack(self.stack, x, rows, tap)
 
 

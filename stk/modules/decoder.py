@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stk.modules.attention import causal
 from stk.modules.cache import SelfCache
+from stk.modules.dropout import dropout
 from stk.modules.embedding import TokenEmbedding
 from stk.modules.linear import linear
 from stk.modules.norm import LayerNorm
@@ -182,4 +182,4 @@ class Decoder(nn.Module):
         """Vectors of ``tokens (B, U)`` at positions from ``start`` on (``repeat``: all there)."""
         x = self.embedding(tokens)
         x = x + self.positions(1 if repeat else tokens.shape[1], start).to(x.dtype)
-        return F.dropout(x, self.shape.dropout, self.training)
+        return dropout(x, self.shape.dropout, self.training)

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from stk.modules.attention import CrossAttention, SelfAttention
 from stk.modules.cache import SelfCache
+from stk.modules.dropout import dropout
 from stk.modules.linear import linear
 from stk.modules.norm import LayerNorm
 from stk.modules.rows import Rows
@@ -68,7 +69,7 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(..., D)`` to ``(..., D)``."""
         hidden = _ACTIVATIONS[self.activation](self.inner(x))
-        return self.outer(F.dropout(hidden, self.dropout, self.training))
+        return self.outer(dropout(hidden, self.dropout, self.training))
 
 
 class _Layer(nn.Module):
@@ -82,7 +83,7 @@ class _Layer(nn.Module):
         return norm(x) if self.pre else x
 
     def _leave(self, x: Tensor, added: Tensor, norm: nn.Module) -> Tensor:
-        x = x + F.dropout(added, self.dropout, self.training)
+        x = x + dropout(added, self.dropout, self.training)
         return x if self.pre else norm(x)
 
 
