@@ -139,6 +139,7 @@ def bind_generate(generate: Generate | None, model: nn.Module) -> Generate | Non
             with torch.no_grad():
                 return generate(model, *args, **kwargs)
         finally:
+            torch.clear_autocast_cache()  # it may hold weights that were cast without gradients
             for module, mode in modes.items():
                 module.training = mode
 
