@@ -1,0 +1,45 @@
+"""``stk-data``: check, count, convert and prepare data.
+
+stk-data validate   every bad row of a manifest, with its mend
+stk-data check      what the streams of a run's configuration use and leave out
+stk-data stats      counts, hours, lengths
+stk-data convert    Kaldi data directories and fairseq TSVs, in and out
+stk-data prepare    measure durations; optionally bring sound to one format
+stk-data vocab      make a vocabulary
+stk-data cmvn       feature statistics of a corpus
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from stk.cli import data_inspect, data_make
+from stk.cli.common import run
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``stk-data``."""
+    p = argparse.ArgumentParser(
+        prog="stk-data",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    data_inspect.add_to(commands)
+    data_make.add_to(commands)
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit status."""
+    return run(_main, argv)
+
+
+def _main(argv: list[str]) -> int:
+    args = parser().parse_args(argv)
+    return int(args.body(args))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

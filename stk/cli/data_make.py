@@ -1,0 +1,188 @@
+"""The commands of ``stk-data`` that write: convert, prepare, vocab, cmvn."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from stk.cli.common import progress
+from stk.data.example import Example
+from stk.data.manifest import Manifest, SkipList, write_manifest
+from stk.errors import StkError
+
+FORMATS = ("manifest", "kaldi", "fairseq")
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands to ``stk-data``'s subparsers."""
+    _add_convert(commands)
+    _add_prepare(commands)
+    p = commands.add_parser("vocab", help="make a vocabulary from manifests or plain text")
+    p.add_argument("input", nargs="+", help="manifests (.jsonl) or text files, one text a line")
+    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument("--size", type=int, help="ids in all, specials and tags included")
+    p.add_argument("--type", choices=("unigram", "bpe", "char"), default="unigram")
+    p.add_argument("--fields", nargs="+", choices=("src_text", "tgt_text"), default=["tgt_text"])
+    p.add_argument("--tags", nargs="*", default=[], metavar="TAG", help="languages and tasks")
+    p.add_argument("--coverage", type=float, default=1.0, help="share of characters kept")
+    p.add_argument("--normalization", default="nmt_nfkc", help="rule of SentencePiece")
+    p.set_defaults(body=_vocab)
+
+    p = commands.add_parser("cmvn", help="mean and deviation of every feature bin")
+    p.add_argument("manifest", nargs="+")
+    p.add_argument("--out", required=True, metavar="FILE")
+    p.add_argument("--config", metavar="YAML", help="a run's configuration, for its features")
+    p.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="num_mel_bins=40 ...")
+    p.add_argument("--clips", type=int, metavar="N", help="take N clips at random (default: all)")
+    p.set_defaults(body=_cmvn)
+
+
+def _add_convert(commands: Any) -> None:
+    p = commands.add_parser("convert", help="between manifests, Kaldi and fairseq S2T")
+    p.add_argument("input")
+    p.add_argument("output")
+    p.add_argument("--from", dest="source", choices=FORMATS, required=True)
+    p.add_argument("--to", dest="target", choices=FORMATS, default="manifest")
+    p.add_argument("--src-lang", metavar="CODE", help="where the input does not say")
+    p.add_argument("--tgt-lang", metavar="CODE", help="where the input does not say")
+    p.add_argument("--tgt-text", metavar="FILE", help="Kaldi: translations (default text.LANG)")
+    p.add_argument(
+        "--text-column",
+        choices=("tgt_text", "src_text"),
+        default="tgt_text",
+        help="fairseq: field that its column tgt_text means (src_text: recognition)",
+    )
+    p.add_argument("--audio-root", default="", metavar="DIR", help="fairseq: root of its paths")
+    p.add_argument("--extract", metavar="DIR", help="fairseq: where sound from archives goes")
+    p.set_defaults(body=_convert)
+
+
+def _add_prepare(commands: Any) -> None:
+    p = commands.add_parser("prepare", help="measure durations; optionally rewrite the sound")
+    p.add_argument("input")
+    p.add_argument("output")
+    p.add_argument("--audio-dir", metavar="DIR", help="write every clip there as mono FLAC")
+    p.add_argument("--sample-rate", type=int, default=16000)
+    p.add_argument("--channel", choices=("mean", "loudest", "first"), default="mean")
+    p.add_argument("--skip-bad", metavar="LIST", help="leave bad rows out and list them")
+    p.set_defaults(body=_prepare)
+
+
+def _convert(args: argparse.Namespace) -> int:
+    from stk.data.fairseq import FairseqOptions, read_fairseq, write_fairseq
+    from stk.data.kaldi import read_kaldi, write_kaldi
+
+    options = FairseqOptions(
+        audio_root=Path(args.audio_root),
+        target=args.text_column,
+        src_lang=args.src_lang,
+        tgt_lang=args.tgt_lang,
+        extract=Path(args.extract) if args.extract else None,
+    )
+    examples: Sequence[Example]
+    if args.source == "kaldi":
+        examples = read_kaldi(
+            args.input, src_lang=args.src_lang, tgt_lang=args.tgt_lang, tgt_text=args.tgt_text
+        )
+    elif args.source == "fairseq":
+        examples = read_fairseq(args.input, options)
+    else:
+        examples = Manifest(args.input)
+    rows = progress(examples, total=len(examples), title="convert")
+    if args.target == "kaldi":
+        count = write_kaldi(args.output, rows)
+    elif args.target == "fairseq":
+        count = write_fairseq(args.output, rows, options)
+    else:
+        count = write_manifest(args.output, rows)
+    print(f"{args.output}: {count} rows")
+    return 0
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    from stk.data.prepare import prepared
+
+    skipped = SkipList(args.skip_bad) if args.skip_bad else None
+    manifest = Manifest(args.input, skip_bad=skipped)
+    rows = prepared(
+        progress(manifest, total=len(manifest), title="prepare"),
+        audio_dir=Path(args.audio_dir) if args.audio_dir else None,
+        sample_rate=args.sample_rate,
+        channel=args.channel,
+        skip_bad=skipped,
+    )
+    count = write_manifest(args.output, rows)
+    if skipped is not None:
+        skipped.write()
+        print(f"{args.skip_bad}: {len(skipped)} rows left out", file=sys.stderr)
+    print(f"{args.output}: {count} rows")
+    return 0
+
+
+def _texts(paths: Sequence[str], fields: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        if path.endswith(".jsonl"):
+            for example in Manifest(path):
+                yield from (text for name in fields if (text := getattr(example, name)))
+        else:
+            with open(path, encoding="utf-8") as stream:
+                yield from (line.strip() for line in stream if line.strip())
+
+
+def _vocab(args: argparse.Namespace) -> int:
+    from stk.data.vocab import CharVocab, Vocab, train_sentencepiece
+
+    texts = progress(_texts(args.input, args.fields), title="read texts")
+    vocab: Vocab
+    if args.type == "char":
+        vocab = CharVocab.of_texts(texts, args.tags)
+        vocab.save(args.out)
+    else:
+        if args.size is None:
+            raise StkError("--size is needed", mend="for example --size 8000")
+        vocab = train_sentencepiece(
+            texts,
+            args.size,
+            tags=args.tags,
+            model_type=args.type,
+            character_coverage=args.coverage,
+            normalization=args.normalization,
+            out_dir=args.out,
+        )
+    print(f"{args.out}: {len(vocab)} ids, tags: {' '.join(vocab.tags) or 'none'}")
+    return 0
+
+
+def _cmvn(args: argparse.Namespace) -> int:
+    from stk.config.run import FeatureConfig
+    from stk.config.strict import build
+    from stk.data.prepare import choose, global_cmvn
+
+    stated = _stated_features(args.config, args.set)
+    config = build(FeatureConfig, stated, where="features", file=args.config)
+    if config.kind != "fbank":
+        raise StkError("CMVN is over fbank features", file=args.config)
+    examples = list(chain.from_iterable(Manifest(path) for path in args.manifest))
+    chosen = choose([e for e in examples if e.audio is not None], args.clips)
+    found = global_cmvn(chosen, config, lambda steps: progress(steps, title="cmvn"))
+    found.save(args.out)
+    print(f"{args.out}: {found.frames} frames of {len(chosen)} clips")
+    return 0
+
+
+def _stated_features(path: str | None, overrides: Sequence[str]) -> dict[str, Any]:
+    """The features of a run's configuration under overrides, without the CMVN about to be made."""
+    from omegaconf import OmegaConf
+
+    from stk.config.strict import load_mapping
+
+    for override in overrides:
+        if "=" not in override:
+            raise StkError(f"--set {override!r} is not of the form key=value")
+    stated = dict(load_mapping(path).get("features") or {}) if path else {}
+    stated.update(OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides))))  # type: ignore[arg-type]
+    return {key: value for key, value in stated.items() if key not in ("cmvn", "cmvn_file")}
