@@ -1,0 +1,31 @@
+"""Positions."""
+
+import math
+
+import pytest
+import torch
+
+from stk.modules.positions import LearnedPositions, SinusoidalPositions, sinusoids
+
+
+def test_values() -> None:
+    table = sinusoids(50, 8)
+    for position in (0, 1, 17, 49):
+        for i in range(4):
+            angle = position * 10000 ** (-i / 3)
+            assert float(table[position, i]) == pytest.approx(math.sin(angle), abs=1e-6)
+            assert float(table[position, 4 + i]) == pytest.approx(math.cos(angle), abs=1e-6)
+    assert not sinusoids(3, 5)[:, 4].any()
+
+
+def test_table_grows_and_is_not_saved() -> None:
+    module = SinusoidalPositions(8, initial=4)
+    assert torch.equal(module(3, 10), sinusoids(13, 8)[10:])
+    assert not module.state_dict()
+
+
+def test_learned_positions_have_a_limit() -> None:
+    module = LearnedPositions(4, 5)
+    assert torch.equal(module(2, 3), module.weight[3:5])
+    with pytest.raises(ValueError, match="6 positions asked of 5"):
+        module(2, 4)
