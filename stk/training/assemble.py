@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,14 +57,16 @@ def load_data(config: RunConfig, workers: Workers) -> Data:
         StkError: whatever of it is missing, broken or does not belong together.
     """
     vocabs = {view: load_vocab(path) for view, path in config.vocabularies.items()}
+    frontend = None if config.features is None else FrontEnd(config.features)
+    with torch.device("meta"):  # a model without memory tells how long its outputs are
+        shape = _build(config, vocabs, frontend)
     context = CollateContext(
         vocabs=vocabs,
-        frontend=None if config.features is None else FrontEnd(config.features),
+        frontend=frontend,
         sidecars={name: Sidecar(path) for name, path in config.sidecars.items()},
+        ctc_lengths=getattr(shape, "ctc_lengths", None),
     )
-    quiet = CollateContext(
-        vocabs=vocabs, frontend=context.frontend, sidecars=context.sidecars, training=False
-    )
+    quiet = dataclasses.replace(context, training=False)
     skipped = None
     if config.training.skip_bad:
         own = "" if workers.is_main else f".rank{workers.rank}"
@@ -84,8 +87,11 @@ def load_data(config: RunConfig, workers: Workers) -> Data:
 def new_model(config: RunConfig, data: Data) -> nn.Module:
     """The run's model with random weights, the same in every process, on the CPU."""
     rng.seed_all(config.seed)
-    frontend = data.context.frontend
-    sizes = {view: len(vocab) for view, vocab in data.vocabs.items()}
+    return _build(config, data.vocabs, data.context.frontend)
+
+
+def _build(config: RunConfig, vocabs: Mapping[str, Vocab], frontend: FrontEnd | None) -> nn.Module:
+    sizes = {view: len(vocab) for view, vocab in vocabs.items()}
     return build_model(config.model, sizes, None if frontend is None else frontend.dim)
 
 
