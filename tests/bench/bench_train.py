@@ -72,7 +72,7 @@ def stk_step(dropout: float) -> Callable[[SequenceBatch], float]:
         loss, _ = module("st", batch, Context(), objective.counts(batch))
         loss.backward()
         optimizer.step()
-        return float(loss)
+        return float(loss.detach())
 
     step.parameters = sum(p.numel() for p in model.parameters())  # type: ignore[attr-defined]
     return step
@@ -96,7 +96,7 @@ def transformers_step(dropout: float) -> Callable[[SequenceBatch], float]:
         activation_dropout=dropout,
         conv_channels=1024,
         input_feat_per_channel=MELS,
-        pad_token_id=0,
+        pad_token_id=1,
         bos_token_id=2,
         eos_token_id=3,
         decoder_start_token_id=2,
@@ -120,7 +120,7 @@ def transformers_step(dropout: float) -> Callable[[SequenceBatch], float]:
         )
         output.loss.backward()
         optimizer.step()
-        return float(output.loss)
+        return float(output.loss.detach())
 
     step.parameters = sum(p.numel() for p in model.parameters())  # type: ignore[attr-defined]
     return step
