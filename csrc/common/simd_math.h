@@ -18,25 +18,29 @@ STK_INLINE F8 select8(I8 mask, F8 yes, F8 no) {
                               (~mask & reinterpret_cast<I8>(no)));
 }
 
-STK_INLINE F8 max8(F8 a, F8 b) { return select8(a > b, a, b); }
+STK_INLINE F8 max8(F8 a, F8 b) { return a > b ? a : b; }
 
-STK_INLINE F8 min8(F8 a, F8 b) { return select8(a < b, a, b); }
+STK_INLINE F8 min8(F8 a, F8 b) { return a < b ? a : b; }
 
-// Natural logarithm of positive normal numbers, within 2 ulp; infinity and NaN are their own.
-STK_INLINE F8 log8(F8 x) {
-  // x = m * 2^e with m in [sqrt(1/2), sqrt(2)); log(m) = 2 atanh((m - 1) / (m + 1)) by its odd series.
-  const I8 bits = reinterpret_cast<I8>(x);
-  const I8 shifted = bits - 0x3f3504f3;
-  const I8 exponent = shifted >> 23;
-  const F8 mantissa = reinterpret_cast<F8>(bits - (exponent << 23));
-  const F8 e = __builtin_convertvector(exponent, F8);
-  const F8 f = mantissa - 1.0f;
+// e * log(2) + log(1 + f) for f in [sqrt(1/2) - 1, sqrt(2) - 1]; keeps the relative precision of small f.
+STK_INLINE F8 log8_of(F8 e, F8 f) {
+  // log(1 + f) = 2 atanh(f / (2 + f)) by its odd series.
   const F8 s = f / (f + 2.0f);
   const F8 z = s * s;
   const F8 tail = z * (0.6666666666f + z * (0.4000000060f + z * (0.2857060432f + z * 0.2249713838f)));
   // log(1 + f) = f - f^2/2 + s * (f^2/2 + tail): the large term f stays exact.
   const F8 half = 0.5f * f * f;
-  const F8 log = e * 0.693359375f + (f - (half - (s * (half + tail) + e * -2.12194440e-4f)));
+  return e * 0.693359375f + (f - (half - (s * (half + tail) + e * -2.12194440e-4f)));
+}
+
+// Natural logarithm of positive normal numbers, within 2 ulp; infinity and NaN are their own.
+STK_INLINE F8 log8(F8 x) {
+  // x = m * 2^e with m in [sqrt(1/2), sqrt(2)).
+  const I8 bits = reinterpret_cast<I8>(x);
+  const I8 shifted = bits - 0x3f3504f3;
+  const I8 exponent = shifted >> 23;
+  const F8 mantissa = reinterpret_cast<F8>(bits - (exponent << 23));
+  const F8 log = log8_of(__builtin_convertvector(exponent, F8), mantissa - 1.0f);
   return select8(x < __builtin_inff(), log, x);
 }
 

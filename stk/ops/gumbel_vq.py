@@ -83,7 +83,9 @@ def gumbel_vq(
     if kernels:
         out = torch.ops.stk.gumbel_vq(logits, codebook, tau, *pair, training=training)
         return GumbelVQOutput(*out[:4])
-    return GumbelVQOutput(*gumbel_vq_reference(logits, codebook, tau, *pair, training=training))
+    with torch.autocast(logits.device.type, enabled=False):
+        out = gumbel_vq_reference(logits, codebook, tau, *pair, training=training)
+    return GumbelVQOutput(*out)
 
 
 def gumbel_vq_linear(
@@ -138,7 +140,8 @@ def gumbel_vq_linear(
     if kernels:
         out = torch.ops.stk.gumbel_vq_linear(*arguments, training=training)
         return GumbelVQOutput(*out[:4])
-    return GumbelVQOutput(*gumbel_vq_linear_reference(*arguments, training=training))
+    with torch.autocast(kind, enabled=False):
+        return GumbelVQOutput(*gumbel_vq_linear_reference(*arguments, training=training))
 
 
 _NO_SEED = (torch.zeros((), dtype=torch.int64), torch.zeros((), dtype=torch.int64))
@@ -152,7 +155,8 @@ def _tau(tau: float | Tensor) -> Tensor:
                 f"gumbel_vq: tau: expected a number or a 0-dim tensor, got {tuple(tau.shape)}"
             )
         return tau.detach().to(torch.float32)
-    return torch.full((), tau, dtype=torch.float32)
+    # A product, since a traced graph keeps a number that multiplies a tensor variable.
+    return torch.ones((), dtype=torch.float32) * tau
 
 
 def _check_dtypes(**tensors: Tensor) -> None:
