@@ -112,14 +112,22 @@ def padding_share(batches: Sequence[np.ndarray], lengths: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Epoch:
-    """The batches of one epoch, in order, and every row's speed factor in it."""
+    """The batches of one epoch.
+
+    Attributes:
+        batches: row numbers of each batch, in order.
+        costs: what rows cost at the speed drawn for them.
+        speeds: ``(n,)`` speed factor of every row; None: all 1.
+    """
 
     batches: list[np.ndarray]
+    costs: Costs
     speeds: np.ndarray | None
 
-    def speed(self, row: int) -> float:
-        """Factor by which a row is played faster in this epoch."""
-        return 1.0 if self.speeds is None else float(self.speeds[row])
+    @property
+    def padding(self) -> float:
+        """Share of padding in the frames (in text streams: tokens) of all batches, 0 to 1."""
+        return padding_share(self.batches, _lengths(self.costs))
 
 
 class BatchPlan:
@@ -177,7 +185,7 @@ class BatchPlan:
             batch for part in _split(order, costs) for batch in cut(part, costs, self.config)
         ]
         shuffled = draw.permutation(len(batches))
-        return Epoch([batches[i] for i in shuffled], speeds)
+        return Epoch([batches[i] for i in shuffled], costs, speeds)
 
     def once(self) -> list[np.ndarray]:
         """One pass for validation: sorted by length, not shuffled, usual speed."""

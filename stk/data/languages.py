@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from functools import lru_cache
 
 from stk.errors import StkError
 
@@ -46,6 +47,7 @@ ISO_639_3 = frozenset(_THREE_LETTERS.split())
 _FORM = re.compile(r"([a-z]{2,3})(-[A-Z][a-z]{3})?(-[A-Z]{2}|-[0-9]{3})?")
 
 
+@lru_cache(maxsize=1024)
 def check_language(code: str) -> str:
     """Return ``code`` if it is a language code this package knows.
 

@@ -31,8 +31,8 @@ class BatchInfo:
         epoch: of the stream, from 0.
         step: of the stream, from 0.
         examples: in the batch.
-        frames: real 10 ms frames, at the usual speed.
-        padded_frames: batch size times the longest clip's frames, at the usual speed.
+        frames: real 10 ms frames, at the speeds drawn.
+        padded_frames: batch size times the longest clip's frames.
         seconds: spent on loading and collating it.
         skipped: rows left out since they could not be read (under ``skip_bad``).
     """
@@ -130,9 +130,9 @@ def _run(
 
 
 def _describe(
-    stream: Stream, rows: np.ndarray, micro_step: int, epoch: int, step: int
+    frames: np.ndarray, rows: np.ndarray, micro_step: int, epoch: int, step: int
 ) -> BatchInfo:
-    frames = stream.costs.frames[rows]
+    frames = frames[rows]
     return BatchInfo(
         micro_step=micro_step,
         epoch=epoch,
@@ -211,12 +211,12 @@ class Loader:
     def _job(self, micro_step: int, later: int = 0) -> _Job:
         """The job of a micro-step, or of the ``later``-th batch after it in the same epoch."""
         number, step = self._mixing.at(micro_step)
-        stream, plan = self.streams[number], self._plans[number]
+        plan = self._plans[number]
         epoch, index = plan.locate(step, self._rank, self._world)
         made = plan.epoch(epoch)
         rows = made.batches[(index + later) % len(made.batches)]
         speeds = None if made.speeds is None else made.speeds[rows]
-        info = _describe(stream, rows, micro_step, epoch, step)
+        info = _describe(made.costs.frames, rows, micro_step, epoch, step)
         return _Job(number, rows, speeds, self._seed, info)
 
     def _jobs(self) -> Iterator[_Job]:
@@ -256,7 +256,9 @@ class Loader:
         for number, (stream, plan) in enumerate(zip(self.streams, self._plans, strict=True)):
             for rows in plan.worst():
                 slow = np.full(len(rows), min(stream.speeds, default=1.0))
-                job = _Job(number, rows, slow, self._seed, _describe(stream, rows, 0, 0, 0))
+                job = _Job(
+                    number, rows, slow, self._seed, _describe(stream.costs.frames, rows, 0, 0, 0)
+                )
                 done = _Jobs(self.streams)[job]
                 if done.batch is None and done.error is None:
                     continue  # all of it is unreadable and skipped: training never meets it
@@ -313,7 +315,7 @@ def one_pass(
 
     def jobs() -> Iterator[_Job]:
         for step, rows in enumerate(stream.plan(seed).once()[rank::world]):
-            yield _Job(0, rows, None, seed, _describe(stream, rows, step, 0, step))
+            yield _Job(0, rows, None, seed, _describe(stream.costs.frames, rows, step, 0, step))
 
     for done in _run([stream], jobs(), workers, pin_memory, 2):
         if done.batch is None and done.error is None and stream.skip_bad is not None:

@@ -78,7 +78,7 @@ def parse_row(line: bytes | str, *, file: Path, row: int, base: Path) -> Example
 def _decode(line: bytes | str) -> dict[str, Any]:
     try:
         text = line.decode("utf-8") if isinstance(line, bytes) else line
-        data = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        data = _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise StkError(f"not UTF-8: {error.reason}", mend="save the manifest as UTF-8") from None
     except json.JSONDecodeError as error:
@@ -100,6 +100,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> float:
     raise StkError(f"{name} is not a number a manifest may hold", mend="leave the key out")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def _check_types(data: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from stk.config.run import StreamConfig
 from stk.data import rng as random
 from stk.data.audio import audio_info, check_segment
 from stk.data.batch import Batch, Item, Size
-from stk.data.batching import BatchPlan, Costs, faster, fewest, padding_share
+from stk.data.batching import BatchPlan, Costs, faster, fewest
 from stk.data.example import FIELDS, Example
 from stk.data.items import at_row, make_item
 from stk.data.manifest import Manifest, SkipList
@@ -273,8 +273,7 @@ class Stream:
 
     def report(self) -> StreamReport:
         """What is used, what was left out and why, and how much padding batching leaves."""
-        batches = self.plan(0).epoch(0).batches
-        lengths = self.costs.frames if self.costs.frames.any() else self.costs.tokens
+        epoch = self.plan(0).epoch(0)
         return StreamReport(
             name=self.name,
             kept=len(self),
@@ -282,6 +281,6 @@ class Stream:
             rows=list(self._rows),
             hours=float(self._durations.sum()) / 3600 if self.objective.reads_audio else 0.0,
             tokens=int(self.costs.tokens.sum(dtype=np.int64)),
-            batches=len(batches),
-            padding=padding_share(batches, lengths),
+            batches=len(epoch.batches),
+            padding=epoch.padding,
         )
