@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--output", required=True, metavar="FILE", help="HTML file to write")
     p.add_argument("--title", default="Report", help="heading of the page")
     p.add_argument("--audio", metavar="FILE", help="a clip to look into")
+    p.add_argument("--checkpoint", metavar="DIR", help="model for the clip (the run's best)")
     p.add_argument("--source-lang", metavar="CODE", help="of the clip, where the task needs it")
     p.add_argument("--target-lang", metavar="CODE", help="of the clip, where the task needs it")
     p.add_argument("--figures", metavar="FILE", help="JSON of names and values to list")
@@ -51,7 +52,7 @@ def _main(argv: list[str]) -> int:
         parts.append(example_table(read_outputs(args.decoded), read_references(args.manifest)))
     parts.append(curve_part(args.run))
     if args.audio:
-        translator = load(args.run, device="cpu")
+        translator = load(args.checkpoint or args.run, device="cpu")
         parts += clip_parts(
             translator, args.audio, source_lang=args.source_lang, target_lang=args.target_lang
         )

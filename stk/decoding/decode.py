@@ -25,7 +25,6 @@ from stk.decoding.member import Member, check_together
 from stk.decoding.scorers import Ensemble, Mixture, ModelScorer, Scorer
 from stk.errors import StkError
 from stk.models.outputs import Encoded
-from stk.objectives.base import CollateContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,36 +46,6 @@ class Result:
     audio_seconds: float | None
     batch_seconds: float
     batch_size: int
-
-
-def decode_examples(
-    model: Any,
-    objective: Any,
-    examples: Sequence[Example],
-    context: CollateContext,
-    config: DecodeConfig,
-) -> list[Hypotheses]:
-    """Decode with one model, in the order of ``examples`` (validation during training uses it).
-
-    Args:
-        model: see :class:`~stk.models.outputs.Autoregressive`; it is put in evaluation mode for
-            the call and back afterwards.
-        objective: the task; see :mod:`stk.objectives`.
-        examples: rows with the objective's source field.
-        context: vocabularies and front end.
-        config: of the search.
-
-    Raises:
-        StkError: an example that cannot be read.
-    """
-    was_training = model.training
-    model.eval()
-    try:
-        results = decode([Member(model, objective, context)], examples, config)
-        found = {result.index: result.hypotheses for result in results}
-    finally:
-        model.train(was_training)
-    return [found[index] for index in range(len(examples))]
 
 
 def decode(
@@ -117,7 +86,7 @@ def decode(
         seconds = time.perf_counter() - began
         for row, index in enumerate(kept):
             yield Result(
-                index, found[row], prefixes[row], _seconds(members[0], items[0][row]), seconds,
+                index, found[row], prefixes[row], audio_seconds(members[0], items[0][row]), seconds,
                 len(kept),
             )  # fmt: skip
 
@@ -246,7 +215,8 @@ def _sound_key(member: Member) -> tuple[int, str] | None:
     return features.sample_rate, features.channel
 
 
-def _seconds(member: Member, item: Item) -> float | None:
+def audio_seconds(member: Member, item: Item) -> float | None:
+    """Length of an item's sound; None for text."""
     if item.waveform is None or member.context.frontend is None:
         return None
     return len(item.waveform) / member.context.frontend.sample_rate

@@ -79,8 +79,8 @@ class Member:
         """What an example's source costs in a batch; of sound the header alone is read.
 
         Raises:
-            StkError: a field that source or tags are made of is missing, or the sound file is
-                not readable.
+            StkError: a field that source or tags are made of is missing, the vocabulary lacks
+                the tag, or the sound file is not readable; with the manifest's row.
         """
         config = self.objective.config
         fields = {config.source}
@@ -97,18 +97,15 @@ class Member:
                     row=example.row,
                     mend=f"this task reads {', '.join(sorted(fields))}",
                 )
-        if example.audio is not None and self.reads_audio and example.duration is None:
-            seconds = _seconds_from(example)
-            example = dataclasses.replace(example, duration=seconds)
-        return source_size(example, config, self.context)
-
-
-def _seconds_from(example: Example) -> float:
-    assert example.audio is not None
-    try:
-        return max(0.0, audio_duration(example.audio) - example.start)
-    except StkError as error:
-        raise at_row(error, example) from None
+        try:
+            if decode.search == "beam":
+                self.objective.prefix_ids(example, self.context)  # does the vocabulary know it?
+            if self.reads_audio and example.audio is not None and example.duration is None:
+                seconds = max(0.0, audio_duration(example.audio) - example.start)
+                example = dataclasses.replace(example, duration=seconds)
+            return source_size(example, config, self.context)
+        except StkError as error:
+            raise at_row(error, example) from None
 
 
 def load_member(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from stk.data.batch import Item
 from stk.data.example import Example
 from stk.data.items import make_item
 from stk.data.manifest import SkipList
-from stk.decoding.decode import Result, decode, decode_items
+from stk.decoding.decode import Result, audio_seconds, decode, decode_items
 from stk.decoding.member import Member, check_together, load_member
 from stk.errors import StkError
 
@@ -110,9 +111,12 @@ class Translator:
         config = self._with(options)
         example = Example(id="input", src_lang=source_lang, tgt_lang=target_lang)
         if isinstance(source, (Tensor, np.ndarray)):
-            example, items = self._of_waveform(example, source, sample_rate)
+            began = time.perf_counter()
+            items = self._of_waveform(example, source, sample_rate)
             found, prefixes = decode_items(self.members, items, config, forced=[prefix])
-            result = Result(0, found[0], prefixes[0], None, 0.0, 1)
+            heard = audio_seconds(self.members[0], items[0][0])
+            spent = time.perf_counter() - began
+            result = Result(0, found[0], prefixes[0], heard, spent, batch_size=1)
             return self._translation(result, example, config)
         field = self.members[0].objective.config.source
         value: Any = Path(source) if self.reads_audio else str(source)
@@ -147,7 +151,7 @@ class Translator:
 
     def _of_waveform(
         self, example: Example, waveform: Any, sample_rate: int | None
-    ) -> tuple[Example, list[list[Item]]]:
+    ) -> list[list[Item]]:
         if not self.reads_audio:
             raise StkError("this model translates text, not sound", mend="give it a sentence")
         if sample_rate is None or sample_rate <= 0:
@@ -165,7 +169,7 @@ class Translator:
             at_rate = torch.from_numpy(resample(samples.numpy(), sample_rate, frontend.sample_rate))
             item = make_item(example, None)
             items.append([dataclasses.replace(item, waveform=at_rate)])
-        return example, items
+        return items
 
     def _translation(self, result: Result, example: Example, config: DecodeConfig) -> Translation:
         vocab = self.members[0].vocab(config)

@@ -11,10 +11,10 @@ import soundfile
 import torch
 
 import stk
-from stk.config.run import BatchConfig, DecodeConfig
+from stk.config.run import BatchConfig
 from stk.data.example import Example
 from stk.data.manifest import SkipList
-from stk.decoding.decode import decode_examples, plan
+from stk.decoding.decode import plan
 from stk.errors import StkError
 from tests.decoding import tiny
 
@@ -72,7 +72,9 @@ def test_a_file_a_waveform_and_a_row_give_the_same(speech: Path, clips: list[Exa
     from_row = translator.translate_examples([clips[1]])[0]
     assert from_file.nbest == from_tensor.nbest == from_array.nbest == from_row.nbest
     assert str(from_file) == from_file.text == from_file.nbest[0].text
-    assert from_file.audio_seconds == pytest.approx(len(samples) / rate)
+    for found in (from_file, from_tensor, from_row):
+        assert found.audio_seconds == pytest.approx(len(samples) / rate)
+        assert found.batch_seconds > 0 and found.batch_size == 1
     assert len(from_file.nbest) == 2
 
 
@@ -199,10 +201,11 @@ def test_bad_input_is_one_line_or_a_counted_skip(
         for i, path in enumerate(bad)
     ]
     skipped = SkipList(tmp_path / "skipped")
-    mixed = [rows[0], clips[0], rows[1], rows[2], clips[1], rows[3]]
+    foreign = dataclasses.replace(clips[2], tgt_lang="es", file=Path("m.jsonl"), row=5)
+    mixed = [rows[0], clips[0], rows[1], rows[2], foreign, clips[1], rows[3]]
     found = translator.translate_examples(mixed, skip_bad=skipped)
     assert [t.id for t in found] == ["clip0", "clip1"]
-    assert len(skipped) == 4
+    assert len(skipped) == 5
     assert all(str(error).startswith("m.jsonl:") for error in skipped.errors)
     for waveform in (np.zeros(0), np.array([np.nan] * 9000), np.zeros((2, 2, 2))):
         with pytest.raises(StkError, match="expected finite samples"):
@@ -211,18 +214,6 @@ def test_bad_input_is_one_line_or_a_counted_skip(
         translator.translate(np.zeros(50), sample_rate=16000, target_lang="de")
     with pytest.raises(StkError, match="needs its sample_rate"):
         translator.translate(np.zeros(50), target_lang="de")
-
-
-def test_validation_decodes_a_model_in_training(speech: Path, clips: list[Example]) -> None:
-    translator = stk.load(speech, device="cpu", **SEARCH)
-    member = translator.members[0]
-    member.model.train()
-    found = decode_examples(
-        member.model, member.objective, clips, member.context, DecodeConfig(**SEARCH)
-    )
-    assert member.model.training
-    expected = translator.members[0].model.eval() and translator.translate_examples(clips)
-    assert [h[0].tokens for h in found] == [t.nbest[0].tokens for t in expected]
 
 
 def test_batches_keep_their_bounds_and_leave_nothing_out() -> None:
