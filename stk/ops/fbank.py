@@ -118,24 +118,22 @@ def _check_options(
     size, shift, fft_size = sizes
     nyquist = 0.5 * sample_rate
     top = high_freq if high_freq > 0 else nyquist + high_freq
-    problems = (
-        (size >= 2, f"frame_length must span at least 2 samples, not {size}"),
-        (shift >= 1, f"frame_shift must span at least 1 sample, not {shift}"),
-        (fft_size <= _MAX_FFT, f"frame_length must span at most {_MAX_FFT} samples, not {size}"),
-        (num_mel_bins >= 1, f"num_mel_bins must be at least 1, not {num_mel_bins}"),
-        (window in WINDOWS, f"window must be one of {', '.join(WINDOWS)}, not {window!r}"),
-        (0.0 <= preemphasis <= 1.0, f"preemphasis must lie in [0, 1], not {preemphasis}"),
-        (
-            0.0 <= low_freq < top <= nyquist,
-            "low_freq and high_freq must satisfy "
-            f"0 <= low < high <= {nyquist:g}, not {low_freq} and {top}",
-        ),
-        (dither >= 0.0, f"dither must not be negative, not {dither}"),
-        (0.0 < scale < float("inf"), f"scale must be positive and finite, not {scale}"),
+    # Text is put together only for a failure: torch.compile cannot format its symbolic numbers.
+    problems: tuple[tuple[bool, str, object], ...] = (
+        (size >= 2, "frame_length must span at least 2 samples", size),
+        (fft_size <= _MAX_FFT, "frame_length must span at most 8192 samples", size),
+        (shift >= 1, "frame_shift must span at least 1 sample", shift),
+        (num_mel_bins >= 1, "num_mel_bins must be at least 1", num_mel_bins),
+        (window in WINDOWS, "window must be povey, hanning, hamming, blackman or rectangular", window),
+        (0.0 <= preemphasis <= 1.0, "preemphasis must lie in [0, 1]", preemphasis),
+        (0.0 <= low_freq < top, "low_freq must lie in [0, high_freq)", low_freq),
+        (top <= nyquist, "high_freq must not be above half the sample rate", top),
+        (dither >= 0.0, "dither must not be negative", dither),
+        (0.0 < scale < float("inf"), "scale must be positive and finite", scale),
     )
-    for holds, message in problems:
+    for holds, rule, value in problems:
         if not holds:
-            raise ValueError(f"stk.ops.fbank: {message}")
+            raise ValueError(f"stk.ops.fbank: {rule}, not {value}")
 
 
 def _check_inputs(waveforms: Tensor, lengths: Tensor, cmvn: Cmvn, num_mel_bins: int) -> None:

@@ -9,7 +9,6 @@ puts its rounding, relative to the whole spectrum's energy, on bins that hold li
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -55,19 +54,18 @@ def frame_count(samples: int, window: int, shift: int, snip_edges: bool) -> int:
     return 0 if samples < window else 1 + (samples - window) // shift
 
 
-@lru_cache(maxsize=32)
-def window_function(name: str, size: int) -> tuple[float, ...]:
-    """Kaldi's window ``name`` with ``size`` points, symmetric."""
-    turn = [2.0 * math.pi * i / max(size - 1, 1) for i in range(size)]
+def window_function(name: str, size: int, device: torch.device | None = None) -> Tensor:
+    """(size,) fp64 values of Kaldi's window ``name``, symmetric."""
+    turn = torch.arange(size, dtype=torch.float64, device=device) * (2.0 * math.pi / (size - 1))
     if name == "povey":
-        return tuple((0.5 - 0.5 * math.cos(a)) ** 0.85 for a in turn)
+        return (0.5 - 0.5 * torch.cos(turn)) ** 0.85
     if name == "hanning":
-        return tuple(0.5 - 0.5 * math.cos(a) for a in turn)
+        return 0.5 - 0.5 * torch.cos(turn)
     if name == "hamming":
-        return tuple(0.54 - 0.46 * math.cos(a) for a in turn)
+        return 0.54 - 0.46 * torch.cos(turn)
     if name == "blackman":
-        return tuple(0.42 - 0.5 * math.cos(a) + 0.08 * math.cos(2.0 * a) for a in turn)
-    return (1.0,) * size
+        return 0.42 - 0.5 * torch.cos(turn) + 0.08 * torch.cos(2.0 * turn)
+    return torch.ones_like(turn)
 
 
 def mel_banks(num_bins: int, fft_size: int, sample_rate: float, low: float, high: float) -> Tensor:
@@ -178,10 +176,7 @@ def fbank(
         frames = frames - frames.mean(dim=-1, keepdim=True)
     if preemphasis:
         frames = frames - preemphasis * torch.cat((frames[..., :1], frames[..., :-1]), dim=-1)
-    frames = frames * torch.tensor(
-        window_function(window, size), dtype=frames.dtype, device=frames.device
-    )
-    power = _spectrum(frames, fft_size)
+    power = _spectrum(frames * window_function(window, size, frames.device), fft_size)
     if not use_power:
         power = power.sqrt()
     banks = mel_banks(num_mel_bins, fft_size, sample_rate, low_freq, high_freq)

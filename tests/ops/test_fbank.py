@@ -1,0 +1,470 @@
+"""fbank: the kernel against the reference, and both against torchaudio and kaldi-native-fbank."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from stk.ops import _library, fbank
+from stk.ops.reference.fbank import CMVN_EPSILON, WINDOWS, FbankOutput
+from stk.ops.reference.fbank import fbank as reference
+
+TOLERANCE = {torch.float32: 5e-6, torch.float64: 1e-9}
+needs_kernel = pytest.mark.skipif(not _library.BUILT, reason="stk is not built with kernels")
+
+
+def speech(seconds: float, seed: int = 0, rate: int = 16000) -> Tensor:
+    """(N,) voiced stretches with formants and a moving pitch, between near-silent gaps."""
+    generator = torch.Generator().manual_seed(seed)
+    time = torch.arange(int(seconds * rate), dtype=torch.float64) / rate
+    pitch = 120.0 + 30.0 * torch.sin(2 * math.pi * 0.7 * time)
+    phase = 2 * math.pi * torch.cumsum(pitch, 0) / rate
+    wave = torch.zeros_like(time)
+    for harmonic in range(1, 40):
+        frequency = 120.0 * harmonic
+        gain = sum(1.0 / (1.0 + ((frequency - f) / 90.0) ** 2) for f in (600.0, 1700.0, 2600.0))
+        wave += gain * torch.sin(harmonic * phase)
+    loudness = torch.sin(2 * math.pi * 1.9 * time).clamp(min=0.0)
+    breath = torch.randn(time.numel(), generator=generator, dtype=torch.float64)
+    return (0.1 * wave * loudness + 1e-4 * breath).float()
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 0.1
+
+
+def kaldi_native(wave: Tensor) -> Tensor:
+    """(T, 80) features of one clip by kaldi-native-fbank."""
+    native = pytest.importorskip("kaldi_native_fbank")
+    options = native.FbankOptions()
+    options.frame_opts.dither = 0.0
+    options.mel_opts.num_bins = 80
+    options.energy_floor = 0.0
+    computer = native.OnlineFbank(options)
+    computer.accept_waveform(16000, (wave * 32768.0).tolist())
+    computer.input_finished()
+    count = computer.num_frames_ready
+    return torch.stack([torch.from_numpy(computer.get_frame(i).copy()) for i in range(count)])
+
+
+def assert_same(got: FbankOutput, expected: FbankOutput, tolerance: float) -> None:
+    assert got.features.dtype == expected.features.dtype
+    assert torch.equal(got.lengths, expected.lengths)
+    torch.testing.assert_close(got.features, expected.features, atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["speech", "noise"])
+def test_no_farther_from_the_exact_value_than_kaldi(kind: str) -> None:
+    wave = speech(10.0) if kind == "speech" else noise(160000)
+    lengths = torch.tensor([wave.numel()])
+    ours = fbank(wave[None], lengths).features[0]
+    exact = reference(wave[None].double(), lengths).features[0]
+    kaldi = kaldi_native(wave)
+    torch.testing.assert_close(ours, kaldi, atol=2e-3, rtol=0)
+    assert (ours - exact).abs().max() <= (kaldi - exact).abs().max()
+    assert (ours - exact).square().mean() <= (kaldi - exact).square().mean()
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"num_mel_bins": 23},
+    {"sample_rate": 8000, "num_mel_bins": 40},
+    {"sample_rate": 22050},
+    {"sample_rate": 44100, "frame_length": 40.0},
+    {"frame_length": 3.0, "frame_shift": 2.0, "num_mel_bins": 5},
+    {"low_freq": 60.0, "high_freq": 7000.0},
+    {"high_freq": -400.0},
+    {"preemphasis": 0.0},
+    {"remove_dc_offset": False},
+    {"use_power": False},
+    {"snip_edges": False},
+    {"snip_edges": False, "sample_rate": 11025, "num_mel_bins": 30},
+    *({"window": name} for name in WINDOWS if name != "povey"),
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_options_agree_with_torchaudio(options: dict[str, Any]) -> None:
+    kaldi = pytest.importorskip("torchaudio.compliance.kaldi")
+    wave = torch.stack((speech(1.2), noise(19200))) + 0.01
+    lengths = torch.tensor([19200, 16111])
+    got = fbank(wave.double(), lengths, **options)
+    names = {"sample_rate": "sample_frequency", "window": "window_type"}
+    names["preemphasis"] = "preemphasis_coefficient"
+    theirs = {"num_mel_bins": 80} | {names.get(name, name): v for name, v in options.items()}
+    for row in range(2):
+        clip = wave[row : row + 1, : lengths[row]].double() * 32768.0
+        expected = kaldi.fbank(clip, dither=0.0, **theirs)
+        assert got.lengths[row] == expected.shape[0]
+        # torchaudio computes its triangles and windows in fp32.
+        count = expected.shape[0]
+        torch.testing.assert_close(got.features[row, :count], expected, atol=2e-3, rtol=0)
+        assert not got.features[row, count:].any()
+
+
+@needs_kernel
+@pytest.mark.parametrize("dtype", [torch.int16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_kernel_agrees_with_the_reference(options: dict[str, Any], dtype: torch.dtype) -> None:
+    wave = torch.stack((speech(0.9), noise(14400), speech(0.9, seed=1)))
+    wave = (wave * 20000).to(dtype) if dtype == torch.int16 else wave.to(dtype)
+    lengths = torch.tensor([14400, 9001, 0])
+    expected = reference(wave, lengths, **options)
+    assert_same(fbank(wave, lengths, **options), expected, TOLERANCE[expected.features.dtype])
+
+
+@needs_kernel
+@pytest.mark.parametrize("snip_edges", [True, False])
+@pytest.mark.parametrize("bins", [1, 7, 8, 9, 80])
+def test_adversarial_lengths(snip_edges: bool, bins: int) -> None:
+    # Around one window, around blocks of eight frames, and clips shorter than what is mirrored.
+    edges = [0, 1, 2, 79, 80, 81, 100, 399, 400, 401, 559, 560, 561]
+    edges += [400 + 160 * 7 - 1, 400 + 160 * 7, 400 + 160 * 8 - 1, 400 + 160 * 8, 400 + 160 * 16]
+    lengths = torch.tensor(edges)
+    for samples in (max(edges), 3000):
+        wave = noise(len(edges), samples, seed=samples)
+        options: dict[str, Any] = {"snip_edges": snip_edges, "num_mel_bins": bins}
+        expected = reference(wave, lengths, **options)
+        assert_same(fbank(wave, lengths, **options), expected, TOLERANCE[torch.float32])
+
+
+@pytest.mark.parametrize("shape", [(0, 1000), (2, 0), (2, 399), (0, 0)])
+def test_empty_inputs(shape: tuple[int, int]) -> None:
+    output = fbank(torch.zeros(shape), torch.full((shape[0],), shape[1]))
+    assert output.features.shape == (shape[0], 4 if shape[1] == 1000 else 0, 80)
+    assert output.lengths.dtype == torch.int64 and not output.lengths.any()
+
+
+def test_padding_and_batch_do_not_matter() -> None:
+    wave, lengths = noise(3, 8000), torch.tensor([8000, 5123, 4000])
+    batch = fbank(wave, lengths)
+    dirty = wave.clone()
+    for row, length in enumerate(lengths.tolist()):
+        dirty[row, length:] = float("nan")
+        alone = fbank(wave[row : row + 1, :length], lengths[row : row + 1])
+        count = int(alone.lengths[0])
+        assert torch.equal(alone.features[0], batch.features[row, :count])
+    assert torch.equal(fbank(dirty, lengths).features, batch.features)
+    assert torch.equal(
+        fbank(dirty, lengths, snip_edges=False).features,
+        fbank(wave, lengths, snip_edges=False).features,
+    )
+
+
+def test_strided_waveforms() -> None:
+    wave, lengths = noise(4000, 4), torch.tensor([4000, 3000, 2000, 1000])
+    expected = fbank(wave.t().contiguous(), lengths)
+    assert torch.equal(fbank(wave.t(), lengths).features, expected.features)
+    wide = torch.stack((lengths, -lengths), 1)[:, 0]
+    assert torch.equal(fbank(wave.t(), wide).features, expected.features)
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    wave, lengths = noise(5, 9000), torch.tensor([9000, 8000, 400, 0, 7777])
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = fbank(wave, lengths, cmvn="utterance").features
+        torch.set_num_threads(2)
+        assert torch.equal(fbank(wave, lengths, cmvn="utterance").features, one)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_int16_stands_for_a_fraction_of_full_scale() -> None:
+    wave, lengths = (noise(2, 4000) * 3000).to(torch.int16), torch.tensor([4000, 3000])
+    assert torch.equal(fbank(wave, lengths).features, fbank(wave / 32768.0, lengths).features)
+
+
+def test_infinite_and_nan_samples_show() -> None:
+    wave = noise(2, 2000)
+    wave[0, 1000], wave[1, 1000] = float("nan"), float("inf")
+    features = fbank(wave, torch.tensor([2000, 2000])).features
+    assert not features[:, 5].isfinite().any() and features[:, 0].isfinite().all()
+
+
+def test_utterance_cmvn() -> None:
+    wave, lengths = noise(3, 9000), torch.tensor([9000, 4000, 200])
+    plain = fbank(wave, lengths)
+    output = fbank(wave, lengths, cmvn="utterance")
+    for row in range(2):
+        rows = plain.features[row, : plain.lengths[row]].double()
+        expected = (rows - rows.mean(0)) / torch.sqrt(rows.var(0, unbiased=False) + CMVN_EPSILON)
+        got = output.features[row, : plain.lengths[row]]
+        torch.testing.assert_close(got.double(), expected, atol=1e-5, rtol=0)
+    assert not output.features[1, output.lengths[1] :].any() and not output.features[2].any()
+    silent = fbank(torch.zeros(1, 4000), torch.tensor([4000]), cmvn="utterance")
+    assert not silent.features.any()
+
+
+def test_global_cmvn() -> None:
+    wave, lengths = noise(2, 9000), torch.tensor([9000, 4000])
+    mean, istd = torch.randn(80, dtype=torch.float64), torch.rand(80, dtype=torch.float64) + 0.5
+    plain, output = fbank(wave, lengths), fbank(wave, lengths, cmvn=(mean, istd))
+    real = torch.arange(plain.features.shape[1]) < plain.lengths[:, None]
+    expected = ((plain.features - mean.float()) * istd.float()) * real[..., None]
+    torch.testing.assert_close(output.features, expected, atol=1e-5, rtol=1e-6)
+
+
+def test_dither_is_the_same_noise_everywhere() -> None:
+    wave, lengths = noise(2, 3000), torch.tensor([3000, 2500])
+    options: dict[str, Any] = {"dither": 2.0, "seed": -(2**40) + 3, "offset": 2**33}
+    got, expected = fbank(wave, lengths, **options), reference(wave, lengths, **options)
+    torch.testing.assert_close(got.features, expected.features, atol=1e-4, rtol=0)
+    tensors = options | {"seed": torch.tensor(options["seed"]), "offset": torch.tensor(2**33)}
+    assert torch.equal(fbank(wave, lengths, **tensors).features, got.features)
+    other = fbank(wave, lengths, **(options | {"offset": 1}))
+    assert (other.features - got.features).abs().max() > 1e-2
+
+
+def test_dither_has_the_stated_deviation() -> None:
+    # Without mean removal, emphasis and window, the summed power of silence is the noise's.
+    output = fbank(
+        torch.zeros(4, 48000), torch.full((4,), 48000), dither=3.0, seed=1, window="rectangular",
+        preemphasis=0.0, remove_dc_offset=False, num_mel_bins=10, low_freq=100.0,
+    )  # fmt: skip
+    bins = output.features.double().exp().mean((0, 1))
+    widths = fbank(
+        torch.nn.functional.one_hot(torch.tensor([100]), 400).float(), torch.tensor([400]),
+        window="rectangular", preemphasis=0.0, remove_dc_offset=False, num_mel_bins=10,
+        low_freq=100.0, scale=1.0,
+    ).features[0, 0].double().exp()  # fmt: skip
+    torch.testing.assert_close(bins / widths, torch.full_like(bins, 400 * 9.0), rtol=0.05, atol=0)
+
+
+def test_seed_none_draws_from_the_generator() -> None:
+    wave, lengths = noise(1, 2000), torch.tensor([2000])
+    torch.manual_seed(5)
+    first, second = (fbank(wave, lengths, dither=1.0).features for _ in range(2))
+    assert not torch.equal(first, second)
+    torch.manual_seed(5)
+    assert torch.equal(fbank(wave, lengths, dither=1.0).features, first)
+    state = torch.get_rng_state()
+    fbank(wave, lengths)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+WAVE, LENGTHS = torch.zeros(2, 1000), torch.tensor([1000, 900])
+BAD_CALLS: list[tuple[type[Exception], str, tuple[Tensor, Tensor], dict[str, Any]]] = [
+    (ValueError, r"waveforms has shape \(1000,\) but expected \(B, N\)", (WAVE[0], LENGTHS), {}),
+    (TypeError, "waveforms has dtype torch.float16", (WAVE.half(), LENGTHS), {}),
+    (TypeError, "lengths has dtype torch.int32", (WAVE, LENGTHS.int()), {}),
+    (ValueError, r"lengths has shape \(1,\) but expected \(2,\)", (WAVE, LENGTHS[:1]), {}),
+    (ValueError, r"lengths\[1\] is 1001 but expected 0 to 1000", (WAVE, LENGTHS + torch.tensor([0, 101])), {}),
+    (ValueError, r"lengths\[0\] is -1 but", (WAVE, LENGTHS - 1001), {}),
+    (ValueError, "window must be povey, hanning", (WAVE, LENGTHS), {"window": "sine"}),
+    (ValueError, "num_mel_bins must be at least 1", (WAVE, LENGTHS), {"num_mel_bins": 0}),
+    (ValueError, "frame_shift must span", (WAVE, LENGTHS), {"frame_shift": 0.0}),
+    (ValueError, "frame_length must span at least", (WAVE, LENGTHS), {"frame_length": 0.01}),
+    (ValueError, "frame_length must span at most", (WAVE, LENGTHS), {"frame_length": 600.0}),
+    (ValueError, "high_freq must not be above", (WAVE, LENGTHS), {"high_freq": 9000.0}),
+    (ValueError, "low_freq must lie in", (WAVE, LENGTHS), {"low_freq": 8000.0}),
+    (ValueError, "dither must not be negative", (WAVE, LENGTHS), {"dither": -1.0}),
+    (ValueError, "preemphasis must lie", (WAVE, LENGTHS), {"preemphasis": 1.5}),
+    (ValueError, "scale must be positive", (WAVE, LENGTHS), {"scale": 0.0}),
+    (ValueError, "cmvn is 'speaker' but", (WAVE, LENGTHS), {"cmvn": "speaker"}),
+    (ValueError, "cmvn mean has shape", (WAVE, LENGTHS), {"cmvn": (WAVE[0], WAVE[0])}),
+    (ValueError, "seed has shape", (WAVE, LENGTHS), {"dither": 1.0, "seed": LENGTHS}),
+    (ValueError, "forward only", (WAVE.clone().requires_grad_(), LENGTHS), {}),
+]
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("error, message, inputs, options", BAD_CALLS, ids=lambda x: str(x)[:40])
+def test_bad_input(
+    error: type[Exception],
+    message: str,
+    inputs: tuple[Tensor, Tensor],
+    options: dict[str, Any],
+    kernels: bool,
+) -> None:
+    with _library.reference_only(not kernels), pytest.raises(error, match=message):
+        fbank(*inputs, **options)
+
+
+def arguments(wave: Tensor, lengths: Tensor, **options: Any) -> tuple[tuple[Any, ...], dict]:
+    """Arguments of the bare operator."""
+    defaults: dict[str, Any] = {
+        "sample_rate": 16000.0, "num_mel_bins": 80, "frame_length": 25.0, "frame_shift": 10.0,
+        "window": "povey", "preemphasis": 0.97, "remove_dc_offset": True, "low_freq": 20.0,
+        "high_freq": 0.0, "use_power": True, "snip_edges": True, "dither": 0.0, "scale": 32768.0,
+        "cmvn_utterance": False,
+    }  # fmt: skip
+    seed = torch.tensor(1)
+    return (wave, lengths, None, None, seed, seed), defaults | options
+
+
+@needs_kernel
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        (WAVE[0], LENGTHS, {}),
+        (WAVE.half(), LENGTHS, {}),
+        (WAVE, LENGTHS + 500, {}),
+        (WAVE, LENGTHS[:1], {}),
+        (WAVE, LENGTHS.int(), {}),
+        (WAVE, LENGTHS, {"frame_length": 1e9}),
+        (WAVE, LENGTHS, {"frame_shift": float("nan")}),
+        (WAVE, LENGTHS, {"num_mel_bins": -1}),
+        (WAVE, LENGTHS, {"window": "none"}),
+    ],
+    ids=lambda x: str(x[2]),
+)
+def test_the_bare_operator_checks_too(wrong: tuple[Tensor, Tensor, dict[str, Any]]) -> None:
+    positional, options = arguments(wrong[0], wrong[1], **wrong[2])
+    with pytest.raises((ValueError, TypeError), match="stk::fbank: "):
+        torch.ops.stk.fbank(*positional, **options)
+
+
+@needs_kernel
+def test_opcheck() -> None:
+    for wave in (noise(2, 2000), noise(2, 2000).double(), (noise(2, 2000) * 999).to(torch.int16)):
+        positional, options = arguments(wave, torch.tensor([2000, 1500]))
+        torch.library.opcheck(torch.ops.stk.fbank.default, positional, options)
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+def test_compiles_once(kernels: bool) -> None:
+    from torch._dynamo.testing import CompileCounterWithBackend
+
+    dither = 1.0 if kernels else 0.0  # tracing the reference's generator takes long
+
+    def features(wave: Tensor, lengths: Tensor, seed: Any, offset: Any) -> tuple[Tensor, Tensor]:
+        return fbank(wave, lengths, dither=dither, seed=seed, offset=offset)
+
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(features, backend=counter, fullgraph=True, dynamic=True)
+    after_first = 0
+    with _library.reference_only(not kernels):
+        for step in range(10):
+            samples = 2000 + 321 * step
+            wave = noise(2 + step, samples, seed=step)
+            lengths = torch.full((2 + step,), samples - 7 * step)
+            seed, offset = torch.tensor(step), 5 + 3 * step
+            got = compiled(wave, lengths, seed, offset)
+            expected = features(wave, lengths, seed, offset)
+            torch.testing.assert_close(got[0], expected[0], atol=1e-4, rtol=0)
+            assert torch.equal(got[1], expected[1])
+            # The first call may trace twice: once more when the options turn out to be constants.
+            after_first = after_first or counter.frame_count
+    assert counter.frame_count == after_first
+
+
+def test_autocast_leaves_it_alone() -> None:
+    wave, lengths = noise(1, 4000), torch.tensor([4000])
+    for kernels in (True, False):
+        with _library.reference_only(not kernels):
+            plain = fbank(wave, lengths).features
+            with torch.autocast("cpu", torch.bfloat16):
+                cast = fbank(wave, lengths).features
+        assert cast.dtype == torch.float32 and torch.equal(cast, plain)
+
+
+def test_the_operator_refuses_a_gradient() -> None:
+    if not _library.BUILT:
+        pytest.skip("stk is not built with kernels")
+    wave = noise(1, 2000).requires_grad_()
+    positional, options = arguments(wave, torch.tensor([2000]))
+    features, _ = torch.ops.stk.fbank(*positional, **options)
+    with pytest.raises(RuntimeError, match="forward only"):
+        features.sum().backward()
+
+
+def test_reference_exports_to_onnx(tmp_path: Any) -> None:
+    pytest.importorskip("onnx", reason="the onnx package is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+    class Features(torch.nn.Module):
+        def forward(self, wave: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+            return reference(wave, lengths, cmvn="utterance")
+
+    path = str(tmp_path / "fbank.onnx")
+    wave, lengths = noise(2, 4000), torch.tensor([4000, 3000])
+    names = {"input_names": ["wave", "lengths"], "output_names": ["features", "counts"]}
+    torch.onnx.export(Features().eval(), (wave, lengths), path, dynamo=False, **names)
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    got = session.run(None, {"wave": wave.numpy(), "lengths": lengths.numpy()})
+    expected = reference(wave, lengths, cmvn="utterance")
+    torch.testing.assert_close(torch.from_numpy(got[0]), expected.features, atol=1e-5, rtol=0)
+    assert torch.equal(torch.from_numpy(got[1]), expected.lengths)
+
+
+@pytest.mark.cuda
+class TestCuda:
+    """Run with ``pytest -m cuda`` on a machine with an NVIDIA GPU."""
+
+    @pytest.mark.parametrize("dtype", [torch.int16, torch.float32, torch.float64], ids=str)
+    @pytest.mark.parametrize("options", OPTIONS, ids=str)
+    def test_agrees_with_the_exact_value(self, options: dict[str, Any], dtype: torch.dtype) -> None:
+        wave = torch.stack((speech(0.9), torch.randn(14400) * 0.1, speech(0.9, seed=1)))
+        wave = (wave * 20000).to(dtype) if dtype == torch.int16 else wave.to(dtype)
+        lengths = torch.tensor([14400, 9001, 0])
+        got = fbank(wave.cuda(), lengths.cuda(), **options)
+        expected = reference(wave, lengths, **options)
+        tolerance = TOLERANCE[expected.features.dtype]
+        assert_same(FbankOutput(got[0].cpu(), got[1].cpu()), expected, tolerance)
+
+    @pytest.mark.parametrize("cmvn", [None, "utterance", "global"])
+    @pytest.mark.parametrize("snip_edges", [True, False])
+    def test_adversarial_lengths(self, snip_edges: bool, cmvn: Any) -> None:
+        if cmvn == "global":
+            cmvn = (torch.randn(81).cuda(), torch.rand(81).cuda())
+        lengths = torch.tensor([0, 1, 79, 80, 81, 399, 400, 401, 559, 560, 1679, 1680, 3000])
+        wave = torch.randn(lengths.numel(), 3000).cuda()
+        options: dict[str, Any] = {"snip_edges": snip_edges, "num_mel_bins": 81, "cmvn": cmvn}
+        # Whatever the allocator hands out next is poisoned.
+        torch.full((1 << 20,), float("nan"), device="cuda")
+        got = fbank(wave, lengths.cuda(), **options)
+        assert_same(got, reference(wave, lengths.cuda(), **options), 2e-5)
+
+    def test_dither(self) -> None:
+        wave, lengths = noise(2, 3000).cuda(), torch.tensor([3000, 2500]).cuda()
+        expected = fbank(wave.cpu(), lengths.cpu(), dither=2.0, seed=7, offset=9).features
+        for seed in (7, torch.tensor(7), torch.tensor(7).cuda()):
+            got = fbank(wave, lengths, dither=2.0, seed=seed, offset=9).features
+            torch.testing.assert_close(got.cpu(), expected, atol=1e-4, rtol=0)
+
+    def test_never_waits_for_the_device(self) -> None:
+        wave, lengths = noise(2, 9000).cuda(), torch.tensor([9000, 4000]).cuda()
+        fbank(wave, lengths, cmvn="utterance", dither=1.0)  # copies the tables
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            fbank(wave, lengths, cmvn="utterance", dither=1.0)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    def test_two_streams(self) -> None:
+        waves = [torch.randn(4, 16000).cuda() for _ in range(8)]
+        lengths = torch.full((4,), 16000).cuda()
+        expected = [fbank(wave, lengths).features for wave in waves]
+        streams = [torch.cuda.Stream() for _ in range(2)]
+        torch.cuda.synchronize()
+        got = []
+        for index, wave in enumerate(waves):
+            with torch.cuda.stream(streams[index % 2]):
+                got.append(fbank(wave, lengths).features)
+        torch.cuda.synchronize()
+        assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
+
+    def test_lengths_out_of_range_are_clamped(self) -> None:
+        wave = noise(2, 3000).cuda()
+        got = fbank(wave, torch.tensor([-5, 10**12]).cuda())
+        assert_same(got, fbank(wave, torch.tensor([0, 3000]).cuda()), 0.0)
+
+    def test_captured_graph_takes_new_values(self) -> None:
+        wave, lengths = noise(2, 9000).cuda(), torch.tensor([9000, 4000]).cuda()
+        seed = torch.tensor(1).cuda()
+        fbank(wave, lengths, dither=1.0, seed=seed)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = fbank(wave, lengths, dither=1.0, seed=seed)
+        wave.copy_(noise(2, 9000, seed=4))
+        lengths.copy_(torch.tensor([5000, 9000]))
+        seed.fill_(2)
+        graph.replay()
+        assert_same(captured, fbank(wave, lengths, dither=1.0, seed=2), 0.0)
