@@ -43,20 +43,19 @@ class CtcPrefixScorer:
         self.log_probs = log_probs.masked_fill(~real[:, :, None], IMPOSSIBLE)
         self.probs = self.log_probs.exp()
         self.lengths, self.silent, self.eos, self.blank = lengths, silent, eos, blank
-        self.reads = 0
+        self.reads, self.first = 0, int(silent.min())
         self.blanks = _before_and_after(self.log_probs[:, :, blank].double())[:, None]
         # One empty hypothesis a sentence. Index 0 of the last axis is "before the first frame".
         self.ends_blank = self.blanks.clone()
         self.ends_token = torch.full_like(self.blanks, -torch.inf)
-        self.last = torch.full_like(lengths, -1)[:, None]
+        self.last = torch.full_like(lengths, -1)[:, None]  # -1: none yet
         self.prefix = torch.zeros_like(self.blanks[..., 0])
 
     def step(self, tokens: Tensor) -> Tensor:
         """Append ``tokens (B, K)`` and return float32 increments ``(B, K, V)``, all at most 0."""
-        spoken = self.reads >= self.silent[:, None]
+        if self.reads >= self.first:
+            self._append(tokens, (self.reads >= self.silent)[:, None].expand_as(tokens))
         self.reads += 1
-        if bool(spoken.any()):
-            self._append(tokens, spoken.expand_as(tokens))
         return self._increments()
 
     def reorder(self, hypotheses: Tensor, sentences: Tensor | None = None) -> None:
@@ -90,24 +89,22 @@ class CtcPrefixScorer:
         self.last = torch.where(spoken, tokens, self.last)
 
     def _increments(self) -> Tensor:
+        base = torch.where(self.prefix > -torch.inf, self.prefix, 0.0)[:, :, None]
         either = torch.logaddexp(self.ends_token, self.ends_blank)
         ready = either[..., :-1]
         # Scaled to a largest weight of 1, so that float32 loses only what is e^87 times less.
         top = ready.amax(dim=-1, keepdim=True)
-        alive = top > -torch.inf
-        weights = (ready - torch.where(alive, top, 0.0)).exp().float()
-        scores = (weights @ self.probs).log() + top
-        last = self.last.clamp(min=0)
-        again = (self.ends_blank[..., :-1] + self._of(last)).logsumexp(-1)
-        again = torch.where(self.last >= 0, again, scores.gather(2, last[:, :, None])[..., 0])
-        scores = scores.scatter(2, last[:, :, None], again[:, :, None])
+        weights = (ready - torch.where(top > -torch.inf, top, 0.0)).exp().float()
+        scores = (weights @ self.probs).log_().add_((top - base).float())
+        last = torch.where(self.last >= 0, self.last, self.blank)[:, :, None]
+        again = (self.ends_blank[..., :-1] + self._of(last[..., 0])).logsumexp(-1, keepdim=True)
+        repeated = torch.where(self.last[:, :, None] >= 0, (again - base).float(), -torch.inf)
+        scores.scatter_(2, last, repeated)  # without a last token: the blank, overwritten below
         end = self.lengths[:, None, None].expand(-1, either.size(1), 1)
-        scores[:, :, self.eos] = either.gather(2, end)[..., 0]
-        scores[:, :, self.blank] = -torch.inf
-        dead = self.prefix == -torch.inf
-        increments = scores - torch.where(dead, 0.0, self.prefix)[:, :, None]
+        scores[:, :, self.eos] = (either.gather(2, end) - base)[..., 0].float()
+        scores[:, :, self.blank] = IMPOSSIBLE
         # Finite, so that an end forced at the length limit can always be ranked.
-        return increments.clamp(min=IMPOSSIBLE, max=0.0).float()
+        return scores.clamp_(min=IMPOSSIBLE, max=0.0)
 
 
 def _before_and_after(steps: Tensor) -> Tensor:

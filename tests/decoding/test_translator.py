@@ -12,6 +12,7 @@ import torch
 
 import stk
 from stk.config.run import BatchConfig
+from stk.data.audio import load_audio
 from stk.data.example import Example
 from stk.data.manifest import SkipList
 from stk.decoding.decode import plan
@@ -227,6 +228,25 @@ def test_batches_keep_their_bounds_and_leave_nothing_out() -> None:
     for batch in batches[1:]:
         assert len(batch) * max(frames[i] for i in batch) <= 300
     assert plan({}, BatchConfig(max_frames=300)) == []
+
+
+def test_sound_is_read_batch_by_batch(
+    speech: Path, clips: list[Example], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counting(path: Path, *arguments: object) -> torch.Tensor:
+        read.append(path)
+        return load_audio(path, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("stk.data.items.load_audio", counting)
+    translator = stk.load(speech, device="cpu", batch={"max_examples": 2}, **SEARCH)
+    stream = translator.stream(clips)
+    counts = []
+    for _ in clips:
+        next(stream)
+        counts.append(len(read))
+    assert counts == [2, 2, 4, 4, 6, 6, 7]
 
 
 def test_segments_of_one_long_file(speech: Path, tmp_path: Path) -> None:
