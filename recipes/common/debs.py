@@ -24,6 +24,7 @@ def unpack(packages: Sequence[str], directory: Path) -> None:
     Raises:
         StkError: no apt, a package that the lists do not have, a failed download.
     """
+    directory = directory.resolve()
     if directory.is_dir():
         return
     for tool in ("apt-get", "apt-cache", "dpkg-deb"):

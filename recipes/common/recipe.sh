@@ -4,7 +4,7 @@
 #   describe "One line that --help prints."
 #   option size full "how much is made" full tiny        # name, default, meaning, allowed values
 #   parse_options "$@"                                   # sets $size, $stage, $stop_stage, ...
-#   work_in "exp/$size"                                  # markers and run.log live here
+#   work_in "exp/$size"                 # markers and run.log live here; conf/*.yaml may read $WORK
 #   require_file "conf/$size.yaml"
 #   stage 1 corpus make_corpus --uses "size" --inputs "local/*.py" --clears "data/$size"
 #   stage 2 train  train_model --inputs "conf/$size.yaml" --clears "exp/$size/st"
@@ -141,6 +141,7 @@ work_in() {
     WORK=$1
     mkdir -p "$WORK/.stages"
     [[ -w $WORK ]] || die "$WORK: not writable"
+    export WORK
     exec {WORK_LOCK}>"$WORK/.lock"
     flock -n "$WORK_LOCK" || die "$WORK: another run.sh is at work here"
 }
@@ -276,3 +277,15 @@ run_stage() {
 
 # measured FILE COMMAND...: runs a command; FILE gets its seconds and peak memory as JSON.
 measured() { python "$RECIPES/common/measure.py" "$@"; }
+
+# average_last RUN N OUT: the mean of a run's N newest checkpoints; of fewer, said so, where a time
+# limit ended the run before it had written as many.
+average_last() {
+    local found count=$2
+    found=$(find "$1/checkpoints" -maxdepth 1 -name 'update-*' | wc -l)
+    if ((found < count)); then
+        count=$found
+        log "$1: averaging $found checkpoints, not $2: the run ended early"
+    fi
+    stk-average "$1" --last "$count" --output "$3"
+}
