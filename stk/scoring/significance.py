@@ -2,7 +2,8 @@
 
 Where several clips speak the same sentence (many voices, one reference) they are no independent
 samples: drawing clips one by one would make differences look surer than they are. So what is
-drawn with replacement are groups, by default all clips that share a reference.
+drawn with replacement are groups, by default all clips that share a reference, case and
+punctuation aside.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from stk.errors import StkError
 from stk.scoring.metric import Metric, Statistics, check_lengths
+from stk.scoring.wer import normalise
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ def paired_bootstrap(
         baseline: outputs of the first system.
         system: outputs of the second, for the same sentences.
         references: one reference a sentence.
-        groups: what belongs together in resampling, one key a sentence; None: the reference.
+        groups: what belongs together in resampling, one key a sentence; None: the
+            reference without case and punctuation.
         samples: number of resamples.
         seed: of the resampling; the result is a function of it and the inputs.
 
@@ -82,7 +85,9 @@ def paired_bootstrap(
     """
     check_lengths(baseline, references)
     check_lengths(system, references)
-    keys = list(references if groups is None else groups)
+    keys: list[Hashable] = list(groups) if groups is not None else []
+    if groups is None:
+        keys = [normalise(reference, "lower-nopunct") for reference in references]
     if len(keys) != len(references):
         raise StkError(f"{len(keys)} group keys for {len(references)} sentences")
     pair = [metric.statistics(outputs, references) for outputs in (baseline, system)]

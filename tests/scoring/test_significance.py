@@ -82,6 +82,8 @@ def test_clips_that_share_a_reference_are_drawn_together() -> None:
     grouped = paired_bootstrap(Chrf(), *many, samples=300)
     apart = paired_bootstrap(Chrf(), *many, samples=300, groups=range(len(many[0])))
     assert grouped.groups == len(set(REFERENCES))
+    cased = [many[2][0].upper() + "!", *many[2][1:]]
+    assert paired_bootstrap(Chrf(), many[0], many[1], cased).groups == grouped.groups
     assert apart.groups == len(many[0])
     width = grouped.high - grouped.low
     assert width == pytest.approx(one[0].high - one[0].low)
