@@ -181,6 +181,15 @@ def build_commands() -> tuple[list[Extension], dict]:
 
     class KernelBuild(BuildExtension):
         def build_extensions(self) -> None:
+            plain = self.compiler.object_filenames
+
+            def object_filenames(sources, *args, **kwargs) -> list[str]:
+                """As distutils names them, but <op>_cuda.cpp and <op>_cuda.cu apart."""
+                names = plain(sources, *args, **kwargs)
+                cuda = [str(source).endswith(".cu") for source in sources]
+                return [n[:-2] + ".cu.o" if c else n for n, c in zip(names, cuda, strict=True)]
+
+            self.compiler.object_filenames = object_filenames
             try:
                 super().build_extensions()
             except RuntimeError as error:

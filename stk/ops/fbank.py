@@ -124,7 +124,7 @@ def _check_options(
         (fft_size <= _MAX_FFT, "frame_length must span at most 8192 samples", size),
         (shift >= 1, "frame_shift must span at least 1 sample", shift),
         (num_mel_bins >= 1, "num_mel_bins must be at least 1", num_mel_bins),
-        (window in WINDOWS, "window must be povey, hanning, hamming, blackman or rectangular", window),
+        (window in WINDOWS, f"window must be one of {', '.join(WINDOWS)}", window),
         (0.0 <= preemphasis <= 1.0, "preemphasis must lie in [0, 1]", preemphasis),
         (0.0 <= low_freq < top, "low_freq must lie in [0, high_freq)", low_freq),
         (top <= nyquist, "high_freq must not be above half the sample rate", top),

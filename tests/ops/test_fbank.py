@@ -254,9 +254,9 @@ BAD_CALLS: list[tuple[type[Exception], str, tuple[Tensor, Tensor], dict[str, Any
     (TypeError, "waveforms has dtype torch.float16", (WAVE.half(), LENGTHS), {}),
     (TypeError, "lengths has dtype torch.int32", (WAVE, LENGTHS.int()), {}),
     (ValueError, r"lengths has shape \(1,\) but expected \(2,\)", (WAVE, LENGTHS[:1]), {}),
-    (ValueError, r"lengths\[1\] is 1001 but expected 0 to 1000", (WAVE, LENGTHS + torch.tensor([0, 101])), {}),
+    (ValueError, r"lengths\[0\] is 1201 but expected 0 to 1000", (WAVE, LENGTHS * 2 - 799), {}),
     (ValueError, r"lengths\[0\] is -1 but", (WAVE, LENGTHS - 1001), {}),
-    (ValueError, "window must be povey, hanning", (WAVE, LENGTHS), {"window": "sine"}),
+    (ValueError, "window must be one of povey", (WAVE, LENGTHS), {"window": "sine"}),
     (ValueError, "num_mel_bins must be at least 1", (WAVE, LENGTHS), {"num_mel_bins": 0}),
     (ValueError, "frame_shift must span", (WAVE, LENGTHS), {"frame_shift": 0.0}),
     (ValueError, "frame_length must span at least", (WAVE, LENGTHS), {"frame_length": 0.01}),
@@ -420,7 +420,9 @@ class TestCuda:
         # Whatever the allocator hands out next is poisoned.
         torch.full((1 << 20,), float("nan"), device="cuda")
         got = fbank(wave, lengths.cuda(), **options)
-        assert_same(got, reference(wave, lengths.cuda(), **options), 2e-5)
+        # Dividing by a deviation as small as sqrt(1e-5) enlarges rounding.
+        tolerance = 1e-3 if cmvn == "utterance" else 2e-5
+        assert_same(got, reference(wave, lengths.cuda(), **options), tolerance)
 
     def test_dither(self) -> None:
         wave, lengths = noise(2, 3000).cuda(), torch.tensor([3000, 2500]).cuda()
