@@ -6,6 +6,8 @@ the prefix that a query may see (:func:`stk.ops.attention`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +25,33 @@ def causal(count: int, device: torch.device) -> Tensor:
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """``(B, T, H * d)`` to a view ``(B, H, T, d)``."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def split_blocks(x: Tensor, blocks: int, heads: int) -> tuple[Tensor, ...]:
+    """``(B, T, blocks * H * d)`` to as many views ``(B, H, T, d)``.
+
+    The backward pass writes each block's gradient where it belongs, once.
+    """
+    parts: tuple[Tensor, ...] = _SplitBlocks.apply(x, blocks, heads)
+    return parts
+
+
+class _SplitBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, blocks: int, heads: int) -> tuple[Tensor, ...]:
+        ctx.shape, ctx.blocks = x.shape, blocks
+        return tuple(
+            part.transpose(1, 2) for part in x.unflatten(-1, (blocks, heads, -1)).unbind(2)
+        )
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        batch, time, width = ctx.shape
+        heads = grads[0].shape[1]
+        whole = grads[0].new_empty(batch, time, ctx.blocks, heads, width // ctx.blocks // heads)
+        for block, grad in enumerate(grads):
+            whole[:, :, block] = grad.transpose(1, 2)
+        return whole.view(ctx.shape), None, None
 
 
 def join_heads(x: Tensor) -> Tensor:
@@ -58,8 +87,7 @@ class SelfAttention(nn.Module):
         Returns:
             Same shape as ``x``.
         """
-        qkv = rows.unpack(self.qkv(x)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        query, key, value = split_blocks(rows.unpack(self.qkv(x)), 3, self.heads)
         mixed = attention(
             query,
             key,
@@ -130,8 +158,7 @@ class CrossAttention(nn.Module):
 
     def remember(self, memory: Tensor, rows: Rows) -> tuple[Tensor, Tensor]:
         """Key and value ``(B, H, S, d)`` of a memory, as ``rows`` packs it."""
-        both = rows.unpack(self.memory(memory)).unflatten(-1, (2, self.heads, -1))
-        key, value = both.permute(2, 0, 3, 1, 4)
+        key, value = split_blocks(rows.unpack(self.memory(memory)), 2, self.heads)
         return key, value
 
     def recall(self, x: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:

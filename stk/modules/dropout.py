@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,15 +26,39 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """
     if p == 0.0 or not training:
         return x
-    if x.device.type != "cpu" or torch.compiler.is_compiling():
+    if _native(x):
         return F.dropout(x, p, training)
     return x * keep_mask(x, p)
 
 
+def add_dropout(x: Tensor, added: Tensor, p: float, training: bool) -> Tensor:
+    """``x + dropout(added)`` in one pass over both, which have one shape; else as above."""
+    if p == 0.0 or not training or _native(x) or x.dtype != added.dtype:
+        return x + dropout(added, p, training)
+    out: Tensor = _AddDropout.apply(x, added, p)
+    return out
+
+
+def relu_dropout(x: Tensor, p: float, training: bool) -> Tensor:
+    """``dropout(relu(x))``; on the CPU nothing but the result is kept for the backward pass."""
+    if p == 0.0 or not training or _native(x):
+        return dropout(F.relu(x), p, training)
+    out: Tensor = _ReluDropout.apply(x, p)
+    return out
+
+
+def _native(x: Tensor) -> bool:
+    return x.device.type != "cpu" or torch.compiler.is_compiling()
+
+
+def _dropped(p: float) -> int:
+    """Of 65536 equally likely values, how many drop an element."""
+    return min(round(p * _LEVELS), _LEVELS - 1)
+
+
 def keep_mask(x: Tensor, p: float) -> Tensor:
     """Factors for every element of ``x``: 0, or one over the probability of being kept."""
-    dropped = min(round(p * _LEVELS), _LEVELS - 1)
-    count = x.numel()
+    dropped, count = _dropped(p), x.numel()
     words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
     drawn = words.view(torch.int16)[:count].to(torch.promote_types(x.dtype, torch.float32))
     scale = _LEVELS / (_LEVELS - dropped)
@@ -40,3 +66,32 @@ def keep_mask(x: Tensor, p: float) -> Tensor:
     # are the factors, in arithmetic that is vectorised (comparisons with a float are not).
     drawn.add_(_LEVELS // 2 + 1 - dropped).mul_(scale).clamp_(0.0, scale)
     return drawn.view(x.shape).to(x.dtype)
+
+
+class _AddDropout(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, added: Tensor, p: float) -> Tensor:
+        keep = keep_mask(added, p)
+        ctx.save_for_backward(keep)
+        return torch.addcmul(x, added, keep)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        (keep,) = ctx.saved_tensors
+        return grad, grad * keep, None
+
+
+class _ReluDropout(torch.autograd.Function):
+    """What is above zero in the output was both positive and kept, so no mask need be saved."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
+        out = keep_mask(x, p).mul_(x).clamp_min_(0.0)
+        ctx.save_for_backward(out)
+        ctx.scale = _LEVELS / (_LEVELS - _dropped(p))
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (out,) = ctx.saved_tensors
+        return torch.ops.aten.threshold_backward(grad, out, 0.0).mul_(ctx.scale), None

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from stk.modules.attention import CrossAttention, SelfAttention
 from stk.modules.cache import SelfCache
-from stk.modules.dropout import dropout
+from stk.modules.dropout import add_dropout, dropout, relu_dropout
 from stk.modules.linear import linear
 from stk.modules.norm import LayerNorm
 from stk.modules.rows import Rows
@@ -26,7 +26,6 @@ Activation = Literal["relu", "gelu", "silu"]
 Norm = Literal["pre", "post"]
 
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
     "gelu": F.gelu,
     "silu": F.silu,
 }
@@ -68,7 +67,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., D)`` to ``(..., D)``."""
-        hidden = _ACTIVATIONS[self.activation](self.inner(x))
+        hidden = self.inner(x)
+        if self.activation == "relu":
+            return self.outer(relu_dropout(hidden, self.dropout, self.training))
+        hidden = _ACTIVATIONS[self.activation](hidden)
         return self.outer(dropout(hidden, self.dropout, self.training))
 
 
@@ -83,7 +85,7 @@ class _Layer(nn.Module):
         return norm(x) if self.pre else x
 
     def _leave(self, x: Tensor, added: Tensor, norm: nn.Module) -> Tensor:
-        x = x + dropout(added, self.dropout, self.training)
+        x = add_dropout(x, added, self.dropout, self.training)
         return x if self.pre else norm(x)
 
 

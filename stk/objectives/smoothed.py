@@ -70,11 +70,14 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         logits, labels, normalizers = ctx.saved_tensors
         grad = torch.empty_like(logits)
         for part in _chunks(logits):
-            chunk = torch.exp(logits[part].to(normalizers.dtype) - normalizers[part, None])
+            into = grad[part] if grad.dtype == normalizers.dtype else None
+            scores = logits[part].to(normalizers.dtype)
+            chunk = torch.sub(scores, normalizers[part, None], out=into).exp_()
             if ctx.smoothing > 0:
                 chunk -= ctx.smoothing / logits.shape[1]
             minus = chunk.new_full((len(chunk), 1), ctx.smoothing - 1.0)
             chunk.scatter_add_(1, labels[part, None], minus)
-            torch.mul(chunk, scale, out=chunk)
-            grad[part] = chunk
+            chunk.mul_(scale)
+            if into is None:
+                grad[part] = chunk
         return grad, None, None

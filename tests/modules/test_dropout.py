@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stk.modules.dropout import dropout
+from stk.modules.dropout import add_dropout, dropout, relu_dropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.9])
@@ -31,6 +31,26 @@ def test_gradient_is_the_mask() -> None:
     out.sum().backward()
     assert x.grad is not None
     torch.testing.assert_close(x.grad * x.detach(), out.detach())
+
+
+@pytest.mark.parametrize("p", [0.0, 0.4])
+def test_fused_forms_equal_their_parts(p: float) -> None:
+    """Same draws, same values, same gradients."""
+    x = torch.randn(30, 7, dtype=torch.float64, requires_grad=True)
+    other = torch.randn(30, 7, dtype=torch.float64, requires_grad=True)
+    scale = torch.randn(30, 7, dtype=torch.float64)
+    pairs = (
+        (lambda: add_dropout(x, other, p, True), lambda: x + dropout(other, p, True)),
+        (lambda: relu_dropout(other, p, True) + x, lambda: dropout(other.relu(), p, True) + x),
+    )
+    for fused, parts in pairs:
+        found = []
+        for function in (fused, parts):
+            torch.manual_seed(1)
+            out = function()
+            found.append((out.detach(), *torch.autograd.grad((out * scale).sum(), (x, other))))
+        for one, two in zip(*found, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
 
 
 def test_generator_decides() -> None:
