@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stk.errors import StkError
@@ -59,7 +59,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Any:
         config = OmegaConf.load(path)
     except Exception as error:  # OmegaConf passes on whatever its YAML parser raises
         raise StkError(f"not valid YAML: {error}", file=path) from error
-    if not OmegaConf.is_dict(config):
+    if not isinstance(config, DictConfig):
         raise StkError("the top level must be a mapping of keys", file=path)
     base = config.pop("base", None)
     if base is None:
