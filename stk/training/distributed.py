@@ -86,8 +86,13 @@ class Workers:
         return box[1]
 
     def close(self) -> None:
-        """Leave the process group."""
+        """Leave the process group, together; nothing may hold it any more (a DDP module would).
+
+        The barrier lets gloo's threads let go of their tensors: one that still waits for Python's
+        lock while the group is destroyed under that lock would wait for ever.
+        """
         if self.joined and dist.is_initialized():
+            dist.barrier()
             dist.destroy_process_group()
 
 
@@ -160,7 +165,10 @@ def wrap(
             fully_shard(block, mesh=mesh)
         fully_shard(module, mesh=mesh)
         return module
-    # Streams, frozen parts and unused heads leave parameters without a gradient in some updates.
+    # Streams, frozen parts and unused heads leave parameters without a gradient in some updates,
+    # which DDP can cope with; where all have one, it would warn. One idle number keeps it quiet.
+    if not hasattr(module, "idle"):
+        module.idle = nn.Parameter(torch.zeros(1, device=workers.device))
     buffers = set(module.state_dict()) - {
         n for n, _ in module.named_parameters(remove_duplicate=False)
     }

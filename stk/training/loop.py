@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import time
 from dataclasses import dataclass, field
@@ -67,15 +68,16 @@ def train(
     if config.training.threads is not None:
         torch.set_num_threads(config.training.threads)
     workers = join(config.training.device)
-    try:
-        with StopRequest() as stop:
-            run = _Run(config, workers, stop, resume, validate_decoded, generate)
-            try:
-                return run.go()
-            finally:
-                run.reporter.close()
-    finally:
-        workers.close()
+    with StopRequest() as stop:
+        run = _Run(config, workers, stop, resume, validate_decoded, generate)
+        try:
+            result = run.go()
+        finally:
+            run.reporter.close()
+    del run
+    gc.collect()  # DDP goes before the process group it holds
+    workers.close()  # not after an error: the others may no longer be there
+    return result
 
 
 @dataclass

@@ -38,6 +38,12 @@ def merge(base, changes):
 
 
 @pytest.fixture
+def digits():
+    """The function that writes a manifest: ``digits(path, rows, seed)``."""
+    return write_digits
+
+
+@pytest.fixture
 def tiny(tmp_path):
     """A function from changes to the plain configuration of a tiny run under ``tmp_path``."""
     write_digits(tmp_path / "train.jsonl", 40, 1)
