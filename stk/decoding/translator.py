@@ -203,9 +203,20 @@ def load(
         options: keys of :class:`~stk.config.run.DecodeConfig`.
 
     Raises:
-        StkError: see :func:`stk.decoding.member.load_member`; a wrong option.
+        StkError: see :func:`stk.decoding.member.load_member`; a wrong option; no such device.
     """
-    if device is None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
     config = build(DecodeConfig, options, where="decode")
-    return Translator([load_member(c, task=task, device=device) for c in checkpoints], config)
+    place = _device(device)
+    return Translator([load_member(c, task=task, device=place) for c in checkpoints], config)
+
+
+def _device(name: torch.device | str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).splitlines()[0]
+        raise StkError(f"device {name!r} cannot be used: {first}", mend="try cpu") from None
+    return device

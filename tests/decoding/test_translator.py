@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -261,3 +263,20 @@ def test_segments_of_one_long_file(speech: Path, tmp_path: Path) -> None:
     assert [t.nbest[0].tokens for t in found] == [t.nbest[0].tokens for t in (part, whole)]
     assert [t.score for t in found] == pytest.approx([part.score, whole.score], abs=1e-4)
     assert [t.audio_seconds for t in found] == pytest.approx([0.8, 2.0])
+
+
+def test_a_device_that_is_not_there(speech: Path) -> None:
+    with pytest.raises(StkError, match="device 'abacus' cannot be used"):
+        stk.load(speech, device="abacus")
+    with pytest.raises(StkError, match="device 'cuda:99' cannot be used"):
+        stk.load(speech, device="cuda:99")
+
+
+def test_the_package_imports_nothing_until_it_is_asked() -> None:
+    code = "import sys, stk; print('torch' in sys.modules); stk.load; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.split() == ["False", "True"]
+    with pytest.raises(AttributeError, match="no attribute 'translate'"):
+        stk.translate  # noqa: B018
