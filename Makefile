@@ -77,7 +77,7 @@ test-all: lint types ## every test, the long ones included
 gpu-check: $(STAMP) ## on a machine with an NVIDIA GPU: build for it, then the tests that need it
 	@$(BIN)/python tests/gpu_check.py $(ARGS)
 
-bench: $(STAMP) ## timings of kernels and main paths, into tests/bench/results/
+bench: $(STAMP) ## timings of kernels and main paths
 	@for bench in tests/bench/bench_*.py; do $(BIN)/python $$bench; done
 
 clean: ## remove what builds and tests leave behind; .venv, data and trained models stay
