@@ -10,6 +10,7 @@ Environment variables read here:
 * ``CUDA_HOME``, ``CXX``, ``MAX_JOBS``: as for every torch extension.
 """
 
+import importlib.util
 import json
 import logging
 import os
@@ -24,6 +25,8 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 DEFAULT_ARCHS = "8.0;9.0+PTX"
+CXX_FLAGS = ["-O3", "-g0", "-Wno-psabi", "-fno-math-errno", "-fno-trapping-math", "-fopenmp"]
+NVCC_FLAGS = ["-O3", "-lineinfo", "-DSTK_WITH_CUDA"]
 
 
 def say(message: str) -> None:
@@ -124,6 +127,9 @@ def kernel_extension(torch) -> Extension:
     if root is not None:
         os.environ["CUDA_HOME"] = str(root)
     os.environ.setdefault("TORCH_CUDA_ARCH_LIST", DEFAULT_ARCHS)
+    if shutil.which("ninja") is None and importlib.util.find_spec("ninja"):
+        # Its wheel puts the program beside this interpreter, which PATH need not name.
+        os.environ["PATH"] += os.pathsep + str(Path(sys.executable).parent)
     # Its only warning at import is that there is no GPU here, which does not matter to a build.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     from torch.utils.cpp_extension import CppExtension
@@ -131,7 +137,7 @@ def kernel_extension(torch) -> Extension:
     archs = os.environ["TORCH_CUDA_ARCH_LIST"] if root else ""
     info = write_build_info(torch, archs, torch.version.cuda if root else "")
     sources = [ROOT / "csrc" / "schema.cpp", *sorted((ROOT / "csrc").glob("*/*.cpp"))]
-    cxx = ["-O3", "-g0", "-Wno-psabi", "-fno-math-errno", "-fno-trapping-math", "-fopenmp"]
+    cxx = [*CXX_FLAGS]
     options: dict = {"extra_link_args": ["-Wl,-s"] if sys.platform == "linux" else []}
     include = [str(ROOT / "csrc"), str(info)]
     if root is None:
@@ -147,7 +153,7 @@ def kernel_extension(torch) -> Extension:
         "stk._C",
         [str(path.relative_to(ROOT)) for path in sources],
         include_dirs=include,
-        extra_compile_args={"cxx": cxx, "nvcc": ["-O3", "-lineinfo", "-DSTK_WITH_CUDA"]},
+        extra_compile_args={"cxx": cxx, "nvcc": NVCC_FLAGS},
         **options,
     )
 

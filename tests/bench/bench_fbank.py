@@ -3,7 +3,7 @@
     python tests/bench/bench_fbank.py [--device cpu|cuda] [--threads N] [--csv FILE]
 
 16 clips of 10 s on the CPU and 64 on a GPU, fp32, 80 bins. On a GPU the share of the time that
-reading the waveforms and writing the features would take at the measured copy bandwidth is given too.
+moving waveforms and features once takes at the measured copy bandwidth is given too.
 """
 
 from __future__ import annotations

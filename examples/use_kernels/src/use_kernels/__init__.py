@@ -1,0 +1,1 @@
+"""Two of stk's kernels in a project of one's own."""

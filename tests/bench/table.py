@@ -1,0 +1,144 @@
+"""Writes docs/benchmarks.md from the CSV files that the kernel benches made.
+
+    python tests/bench/table.py [--output docs/benchmarks.md] [CSV ...]
+
+Without files: every CSV in tests/bench/results/. Of rows for the same case on the same hardware the
+last one counts. A target that nobody has measured says so; nothing is estimated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MISSING = "not measured"
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure to reach: against ``peer``, ``figure`` as a text."""
+
+    op: str
+    peer: str
+    device: str
+    figure: str
+
+
+TARGETS = (
+    Target("fbank", "torchaudio", "cpu", "2x"),
+    Target("fbank", "torchaudio", "cuda", "10x"),
+    Target("ctc_shrink", "groupby loop", "cpu", "8x"),
+    Target("ctc_shrink", "groupby loop", "cuda", "20x"),
+    Target("gumbel_vq", "broadcast", "cpu", "75x"),
+    Target("gumbel_vq", "matrix product", "cpu", "1.7x"),
+    Target("gumbel_vq", "broadcast", "cuda", "50x"),
+    Target("gumbel_vq_linear", "plain torch", "cpu", "under 512 MB"),
+    Target("gumbel_vq_linear", "plain torch", "cuda", "under 4 GB"),
+    Target("attention, visible", "sdpa", "cpu", "1.3x"),
+    Target("attention, query_lengths", "sdpa", "cpu", "1.6x"),
+    Target("attention, query_lengths", "sdpa", "cuda", "1.5x"),
+    Target("attention, full length", "flash", "cuda", "0.7x"),
+)
+
+
+def read(paths: list[Path]) -> list[Row]:
+    """Rows of all files, the last one of each (op, case, name, device, threads, hardware)."""
+    kept: dict[tuple[str, ...], Row] = {}
+    for path in paths:
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                key = ("op", "case", "name", "device", "threads", "hardware")
+                kept[tuple(row[name] for name in key)] = row
+    return list(kept.values())
+
+
+def line(cells: list[str]) -> str:
+    return "| " + " | ".join(cell or "-" for cell in cells) + " |"
+
+
+def target_table(rows: list[Row]) -> list[str]:
+    """Target and best-known measurement side by side."""
+    lines = [line(["op", "peer", "device", "target", "measured ratio", "median", "peak memory"])]
+    lines.append("|---|---|---|---|---|---|---|")
+    for target in TARGETS:
+        found = [r for r in rows if matches(r, target)]
+        measured = found[-1]["ratio"] + "x" if found and found[-1]["ratio"] else MISSING
+        ours = [r for r in rows if found and is_ours(r, found[-1])]
+        median = f"{ours[-1]['median_ms']} ms" if ours else MISSING
+        peak = f"{ours[-1]['peak_mb']} MB" if ours else MISSING
+        lines.append(
+            line([target.op, target.peer, target.device, target.figure, measured, median, peak])
+        )
+    return lines
+
+
+def matches(row: Row, target: Target) -> bool:
+    op, _, case = target.op.partition(", ")
+    return (
+        row["op"] == op
+        and row["name"].startswith(target.peer)
+        and row["device"] == target.device
+        and case in row["case"]
+    )
+
+
+def is_ours(row: Row, peer: Row) -> bool:
+    same = ("op", "case", "device", "threads", "hardware")
+    return row["name"] == "stk" and all(row[name] == peer[name] for name in same)
+
+
+def full_table(rows: list[Row]) -> list[str]:
+    """Every measurement, one table for each (hardware, versions, commit)."""
+    lines: list[str] = []
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row["hardware"], row["versions"], row["commit"]), []).append(row)
+    for (hardware, versions, commit), group in groups.items():
+        lines += ["", f"### {hardware}, {versions}, commit {commit}", ""]
+        lines.append(line(["op", "case", "name", "threads", "median ms", "p10 to p90", "ratio"]))
+        lines[-1] += " peak MB |"
+        lines.append("|---|---|---|---|---|---|---|---|")
+        for row in group:
+            spread = f"{row['p10_ms']} to {row['p90_ms']}"
+            ratio = row["ratio"] and row["ratio"] + "x"
+            cells = [row[k] for k in ("op", "case", "name", "threads", "median_ms")]
+            lines.append(line([*cells, spread, ratio, row["peak_mb"]]))
+    return lines
+
+
+def document(rows: list[Row]) -> str:
+    """The whole page."""
+    lines = [
+        "# Benchmarks",
+        "",
+        "Made by `python tests/bench/table.py` from the CSV files of `tests/bench/bench_*.py`; not",
+        "to be edited by hand. A ratio is the peer's median over stk's, in the same run.",
+        "",
+        "## Targets",
+        "",
+        *target_table(rows),
+        "",
+        "## Measurements",
+        *(full_table(rows) if rows else ["", MISSING]),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    parser.add_argument("csv", nargs="*", type=Path)
+    args = parser.parse_args()
+    results = Path(__file__).resolve().parent / "results"
+    args.output.write_text(document(read(args.csv or sorted(results.glob("*.csv")))))
+    print(args.output)
+
+
+if __name__ == "__main__":
+    main()

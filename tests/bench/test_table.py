@@ -1,0 +1,33 @@
+"""The benchmark page shows what the CSVs hold and says what nobody measured."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+COLUMNS = (
+    "op,case,name,device,threads,hardware,versions,commit,median_ms,p10_ms,p90_ms,ratio,peak_mb"
+)
+
+
+def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = tmp_path / "a.csv", tmp_path / "b.csv"
+    about = "cpu,1,Some CPU,torch 2.11.0,abc1234"
+    old.write_text(f"{COLUMNS}\nfbank,16 x 10 s,stk,{about},99,98,97,,6.5\n")
+    new.write_text(
+        f"{COLUMNS}\nfbank,16 x 10 s,stk,{about},12.3,12,13,,7.5\n"
+        f"fbank,16 x 10 s,torchaudio,{about},61.5,60,64,5.00,24\n"
+    )
+    output = tmp_path / "page.md"
+    script = Path(__file__).with_name("table.py")
+    monkeypatch.setattr("sys.argv", ["table.py", "--output", str(output), str(old), str(new)])
+    runpy.run_path(str(script), run_name="__main__")
+    lines = output.read_text().splitlines()
+    assert "| fbank | torchaudio | cpu | 2x | 5.00x | 12.3 ms | 7.5 MB |" in lines
+    target = "| fbank | torchaudio | cuda | 10x | not measured | not measured | not measured |"
+    assert target in lines
+    assert "### Some CPU, torch 2.11.0, commit abc1234" in lines
+    assert "| fbank | 16 x 10 s | stk | 1 | 12.3 | 12 to 13 | - | 7.5 |" in lines
+    assert not any("99" in line for line in lines)
