@@ -16,9 +16,8 @@ from stk.data.vocab import CharVocab
 from stk.training.metrics import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDS = dict(
-    zip("0123456789", ["nul", "een", "twee", "drie", "vier", "vijf", "zes", "zeven", "acht", "negen"], strict=True)
-)
+NAMES = ("nul", "een", "twee", "drie", "vier", "vijf", "zes", "zeven", "acht", "negen")
+WORDS = dict(zip("0123456789", NAMES, strict=True))
 
 
 def write_pairs(path, rows, seed):

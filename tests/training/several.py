@@ -28,22 +28,23 @@ from stk.training.learner import Learner
 from stk.training.loop import train
 
 
-@dataclass(frozen=True, kw_only=True)
-class SaveConfig:
-    path: str
+@dataclass(frozen=True)
+class NoKeys:
+    pass
 
 
 class SaveGradients(Hook):
     """Writes the whole gradient of every step."""
 
-    Config = SaveConfig
+    Config = NoKeys
+    path = ""
 
     def after_step(self, model, optimizer, step):
         from stk.training.distributed import full
 
         grads = {n: full(p.grad) for n, p in model.named_parameters() if p.grad is not None}
         if os.environ["RANK"] == "0":
-            torch.save(grads, f"{self.config.path}.{step}")
+            torch.save(grads, f"{self.path}.{step}")
 
 
 HOOKS["save_gradients"] = SaveGradients
@@ -82,7 +83,8 @@ def plain_run(base, folder, name, **training):
     config = copy.deepcopy(base)
     config["output"] = str(folder / name)
     config["training"] |= training
-    config["hooks"] = [{"name": "save_gradients", "path": str(folder / f"{name}.grad")}]
+    config["hooks"] = [{"name": "save_gradients"}]
+    SaveGradients.path = str(folder / f"{name}.grad")
     train(build(RunConfig, config))
 
 
@@ -95,7 +97,8 @@ def mixed_window(base, folder, name, pattern):
     config["streams"].append(first | {"name": "labels", "objective": objective})
     config["model"] |= {"ctc_layer": 1, "ctc_view": "text"}
     config["output"] = str(folder / name)
-    config["hooks"] = [{"name": "save_gradients", "path": str(folder / f"{name}.grad")}]
+    config["hooks"] = [{"name": "save_gradients"}]
+    SaveGradients.path = str(folder / f"{name}.grad")
     run = build(RunConfig, config)
     workers = join("cpu")
     data = load_data(run, workers)

@@ -37,13 +37,18 @@ def runs(tiny, digits, folder, tmp_path):
         stream = base["streams"][0] | {"name": "dev"}
         base["validation"]["streams"] = [stream]
         (folder / "base.json").write_text(json.dumps(base))
-        subprocess.run(
+        done = subprocess.run(
             [sys.executable, str(ROOT / "tests/training/several.py"), str(folder)],
-            check=True,
             timeout=300,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
+        assert done.returncode == 0, done.stdout
+        (folder / "done").touch()
+    assert (folder / "done").exists(), "several.py failed before"
     return folder
 
 
