@@ -182,3 +182,29 @@ def test_decoder_is_asked_for(config, tmp_path):
     validation = {"by": "bleu", "decode_manifest": str(tmp_path / "valid.jsonl")}
     with pytest.raises(StkError, match="no decoder"):
         train(config(validation=validation))
+
+
+def test_context_has_scalars_helpers_and_generate(config, tmp_path, monkeypatch):
+    from stk.cli.judge import generator
+    from stk.objectives.cross_entropy import CrossEntropy
+
+    train(config(output=str(tmp_path / "teacher"), training={"max_updates": 1}))
+    forward, seen = CrossEntropy.forward, []
+
+    def looking(self, model, batch, context):
+        helper = context.helpers["teacher"]
+        assert not helper.training and not any(p.requires_grad for p in helper.parameters())
+        written = context.generate(batch.source)
+        assert len(written) == len(batch.ids) and model.training
+        assert all(isinstance(token, int) for row in written for token in row)
+        seen.append((context.step, context.scalars["tau"]))
+        return forward(self, model, batch, context)
+
+    monkeypatch.setattr(CrossEntropy, "forward", looking)
+    run = config(
+        helpers={"teacher": str(tmp_path / "teacher")},
+        scalars={"tau": [[1, 2.0], [3, 1.0]]},
+        training={"max_updates": 3, "worst_batch_first": False},
+    )
+    train(run, generate=generator(run))
+    assert seen == [(0, 2.0), (1, 1.5), (2, 1.0)]
