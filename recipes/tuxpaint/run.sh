@@ -7,6 +7,8 @@ describe "Speech translation into English from Debian's tuxpaint-stamps-default 
 option seed "" "train with this one seed (short for --seeds)"
 option seeds "1" "seeds, one training of each kind for each, such as \"1 2 3\""
 option processes 2 "sound files converted at once" int
+option src-pieces 600 "vocabulary of the eight languages" int
+option tgt-pieces 400 "vocabulary of English" int
 option beam 5 "hypotheses kept in decoding" int
 option samples 1000 "bootstrap resamples" int
 option averaged 5 "checkpoints averaged, the newest" int
@@ -31,9 +33,10 @@ prepare() {
 }
 
 make_vocabularies() {
-    stk-data vocab "$WORK/data/train.jsonl" --fields src_text --size 600 \
+    stk-data vocab "$WORK/data/train.jsonl" --fields src_text --size "$src_pieces" \
         --tags fr es ca ro ru bg be el --out "$WORK/vocab/src"
-    stk-data vocab "$WORK/data/train.jsonl" --fields tgt_text --size 400 --out "$WORK/vocab/tgt"
+    stk-data vocab "$WORK/data/train.jsonl" --fields tgt_text --size "$tgt_pieces" \
+        --out "$WORK/vocab/tgt"
 }
 
 # train SEED CONF: one training, into exp/seedN/.
@@ -80,7 +83,7 @@ table() {
 stage 1 fetch fetch --inputs "local/fetch.py" --clears "downloads/tuxpaint"
 stage 2 prepare prepare --inputs "local/prepare.py local/split.py local/stamps.py" \
     --clears "$WORK/data"
-stage 3 vocab make_vocabularies --clears "$WORK/vocab"
+stage 3 vocab make_vocabularies --uses "src-pieces tgt-pieces" --clears "$WORK/vocab"
 limits="minutes updates averaged"
 for one in $seeds; do
     out=$WORK/seed$one

@@ -1,4 +1,4 @@
-"""Makes the recipes' own modules importable, as run.sh does."""
+"""Makes the recipes' own modules importable, as run.sh does, and those that tests share."""
 
 from __future__ import annotations
 
@@ -8,3 +8,4 @@ from pathlib import Path
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
 for part in ("common", "demo/local", "tuxpaint/local"):
     sys.path.append(str(RECIPES / part))
+sys.path.append(str(Path(__file__).parent))
