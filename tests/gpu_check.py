@@ -24,6 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 OPS = ("fbank", "ctc_shrink", "gumbel_vq", "attention")
 TOOLS = ("memcheck", "racecheck", "initcheck")
+HERE = {"PYTHONPATH": str(ROOT)}  # what was built in place, not what is installed
 # Words of compute-sanitizer when it cannot work here, as opposed to having found something.
 REFUSALS = ("not supported", "Unable to", "not permitted", "Internal Sanitizer Error", "Failed to")
 
@@ -32,7 +33,7 @@ def step(title: str, command: list[str], **environment: str) -> bool:
     """Run a command with its output shown; True where it succeeded."""
     print(f"== {title}: {' '.join(command)}", flush=True)
     began = time.monotonic()
-    code = subprocess.run(command, cwd=ROOT, env=os.environ | environment).returncode
+    code = subprocess.run(command, cwd=ROOT, env=os.environ | HERE | environment).returncode
     print(f"== {title}: {'passed' if code == 0 else 'FAILED'}, {time.monotonic() - began:.0f} s")
     return code == 0
 
@@ -45,8 +46,8 @@ def sanitize(tool: str) -> str:
     command = [program, "--tool", tool, "--error-exitcode", "3", sys.executable]
     try:
         done = subprocess.run(
-            [*command, "tests/small_shapes.py"], cwd=ROOT, capture_output=True, text=True,
-            timeout=600,
+            [*command, "tests/small_shapes.py"], cwd=ROOT, env=os.environ | HERE, timeout=600,
+            capture_output=True, text=True,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return "not finished within 600 s"

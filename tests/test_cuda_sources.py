@@ -18,11 +18,13 @@ ARCHITECTURES = ("80", "90")
 REPORT = re.compile(r"Function properties for (\S+)\s+.*?(\d+) bytes spill stores, (\d+) bytes")
 
 
-def test_every_launcher_has_its_sources() -> None:
+def test_sources_are_split_from_torch() -> None:
     assert SOURCES, "no csrc/*/*.cu"
     for source in SOURCES:
-        assert source.with_suffix(".cpp").exists(), f"{source.name} has no host side"
-        assert "torch/" not in source.read_text(), f"{source.name} includes torch's headers"
+        host = source.parent / f"{source.parent.name}_cuda.cpp"
+        assert host.exists(), f"{source.name} has no host side {host.name}"
+        text = source.read_text()
+        assert not re.search(r"#include <(torch|ATen|c10)/", text), f"{source.name} includes torch"
 
 
 @pytest.mark.skipif(shutil.which("nvcc") is None, reason="no nvcc on PATH")
