@@ -107,7 +107,11 @@ class Objective(ABC):
         """Named loss sums (and metrics, weight 0) of one micro-batch."""
 
     def refuse(self, example: Example, size: Size, context: CollateContext) -> str | None:
-        """Why this example cannot be used (shown in the report before step 1), or None."""
+        """Why this example cannot be used, or None.
+
+        Examples are counted in the report before step 1 by what stands before a colon; all of
+        the text goes to the list of rows left out.
+        """
         return None
 
     def require(self, example: Example) -> None:

@@ -111,7 +111,8 @@ def refuse_ctc(
     frames, needed = context.ctc_lengths(extent), ctc_frames(ctc_ids(example, config, context))
     if needed <= frames:
         return None
-    return f"{config.ctc_text} needs {needed} CTC frames but there are {frames}"
+    # What stands before the colon is counted as one reason in the report before step 1.
+    return f"{config.ctc_text} longer than its sound in CTC frames: needs {needed}, has {frames}"
 
 
 def ctc_sums(encoded: Encoded, labels: Padded, per: str, weight: float) -> dict[str, Sum]:
