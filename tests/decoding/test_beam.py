@@ -86,6 +86,14 @@ def test_batching_and_order_change_nothing(beam: int, penalty: float) -> None:
         assert close(shuffled[place], together[i])
 
 
+def test_a_big_batch_with_sentences_that_end_at_different_steps() -> None:
+    model, clips = ToyModel(seed=13), sources(70)
+    limits = [1 + i * 7 % 12 for i in range(70)]
+    together = search(model, clips, limits=limits, beam=3, nbest=3)
+    for i in range(0, 70, 3):
+        assert close(search(model, [clips[i]], limits=[limits[i]], beam=3, nbest=3)[0], together[i])
+
+
 def test_beam_one_is_greedy() -> None:
     model, clips = ToyModel(seed=2), sources(6)
     for clip, found in zip(clips, search(model, clips, beam=1), strict=True):
