@@ -112,7 +112,7 @@ def refuse_ctc(
     if needed <= frames:
         return None
     # What stands before the colon is counted as one reason in the report before step 1.
-    return f"{config.ctc_text} longer than its sound in CTC frames: needs {needed}, has {frames}"
+    return f"{config.ctc_text} longer than its CTC frames: needs {needed}, has {frames}"
 
 
 def ctc_sums(encoded: Encoded, labels: Padded, per: str, weight: float) -> dict[str, Sum]:
