@@ -35,7 +35,8 @@ def smoothed_cross_entropy(
 
 def _chunks(logits: Tensor) -> list[slice]:
     rows, size = logits.shape
-    step = rows if logits.is_cuda else max(1, _CHUNK // max(1, size))
+    whole = logits.is_cuda or torch.compiler.is_compiling()
+    step = rows if whole else max(1, _CHUNK // max(1, size))
     return [slice(start, start + step) for start in range(0, rows, max(1, step))]
 
 
