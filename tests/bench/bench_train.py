@@ -6,7 +6,8 @@ Both models have the same layers, widths, vocabulary, convolutional subsampler a
 same batches in turn (utterances of 2 to 15 s, sorted by length as a data loader sorts them, with
 2.5 to 5.5 target tokens a second), and do forward, cross-entropy, backward and a fused Adam step
 in fp32 on the CPU. The sum of both models' time over all batches is compared, in wall time and in
-CPU time (which other processes on the machine disturb less). Hugging Face's model has no label smoothing; stk's is trained with it.
+CPU time (which other processes on the machine disturb less). Hugging Face's model has no label
+smoothing; stk's is trained with it.
 """
 
 from __future__ import annotations
