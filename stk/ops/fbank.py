@@ -82,8 +82,12 @@ def fbank(
         sizes, sample_rate, num_mel_bins, window, preemphasis, low_freq, high_freq, dither, scale
     )
     _check_inputs(waveforms, lengths, cmvn, num_mel_bins)
-    with torch.autocast(waveforms.device.type, enabled=False):
-        if not _library.kernels_on(waveforms.device):
+    kernel = _library.kernels_on(waveforms.device)
+    # The CPU kernel looks at the lengths itself.
+    if _library.CHECK or not (kernel or waveforms.is_cuda):
+        _check_lengths(lengths, waveforms.shape[1])
+    if not kernel:
+        with torch.autocast(waveforms.device.type, enabled=False):
             return _reference.fbank(
                 waveforms, lengths, sample_rate=sample_rate, num_mel_bins=num_mel_bins,
                 frame_length=frame_length, frame_shift=frame_shift, window=window,
@@ -91,16 +95,16 @@ def fbank(
                 high_freq=high_freq, use_power=use_power, snip_edges=snip_edges, dither=dither,
                 scale=scale, cmvn=cmvn, seed=seed, offset=offset,
             )  # fmt: skip
-        mean, istd = cmvn if isinstance(cmvn, tuple) else (None, None)
-        # Without dither nothing is drawn, so torch's generator stays where it is.
-        pair = _random.seed_pair(seed if dither else 0, offset, waveforms.device)
-        features, frames = torch.ops.stk.fbank(
-            waveforms, lengths, mean, istd, *pair, sample_rate=float(sample_rate),
-            num_mel_bins=num_mel_bins, frame_length=frame_length, frame_shift=frame_shift,
-            window=window, preemphasis=preemphasis, remove_dc_offset=remove_dc_offset,
-            low_freq=low_freq, high_freq=high_freq, use_power=use_power, snip_edges=snip_edges,
-            dither=dither, scale=scale, cmvn_utterance=isinstance(cmvn, str),
-        )  # fmt: skip
+    mean, istd = cmvn if isinstance(cmvn, tuple) else (None, None)
+    # Without dither nothing is drawn, so torch's generator stays where it is.
+    pair = _random.seed_pair(seed if dither else 0, offset, waveforms.device)
+    features, frames = torch.ops.stk.fbank(
+        waveforms, lengths, mean, istd, *pair, sample_rate=float(sample_rate),
+        num_mel_bins=num_mel_bins, frame_length=frame_length, frame_shift=frame_shift,
+        window=window, preemphasis=preemphasis, remove_dc_offset=remove_dc_offset,
+        low_freq=low_freq, high_freq=high_freq, use_power=use_power, snip_edges=snip_edges,
+        dither=dither, scale=scale, cmvn_utterance=isinstance(cmvn, str),
+    )  # fmt: skip
     return FbankOutput(features, frames)
 
 
@@ -150,7 +154,20 @@ def _check_inputs(waveforms: Tensor, lengths: Tensor, cmvn: Cmvn, num_mel_bins: 
             "stk.ops.fbank: waveforms requires a gradient but fbank is forward only; detach it, "
             "or use stk.ops.reference.fbank.fbank, which autograd follows"
         )
-    _check_lengths(waveforms, lengths)
+    if lengths.dtype != torch.int64:
+        raise TypeError(f"stk.ops.fbank: lengths has dtype {lengths.dtype} but expected int64")
+    if lengths.dim() != 1 or lengths.shape[0] != shape[0]:
+        raise ValueError(
+            f"stk.ops.fbank: lengths has shape {tuple(lengths.shape)} but expected ({shape[0]},)"
+        )
+    if lengths.device != waveforms.device:
+        raise ValueError(
+            f"stk.ops.fbank: lengths is on {lengths.device} but waveforms is on {waveforms.device}"
+        )
+    _check_cmvn(waveforms, cmvn, num_mel_bins)
+
+
+def _check_cmvn(waveforms: Tensor, cmvn: Cmvn, num_mel_bins: int) -> None:
     if cmvn is None or (isinstance(cmvn, str) and cmvn == "utterance"):
         return
     if not isinstance(cmvn, tuple) or len(cmvn) != 2:
@@ -166,19 +183,9 @@ def _check_inputs(waveforms: Tensor, lengths: Tensor, cmvn: Cmvn, num_mel_bins: 
             )
 
 
-def _check_lengths(waveforms: Tensor, lengths: Tensor) -> None:
-    batch, samples = waveforms.shape
-    if lengths.dtype != torch.int64:
-        raise TypeError(f"stk.ops.fbank: lengths has dtype {lengths.dtype} but expected int64")
-    if lengths.dim() != 1 or lengths.shape[0] != batch:
-        raise ValueError(
-            f"stk.ops.fbank: lengths has shape {tuple(lengths.shape)} but expected ({batch},)"
-        )
-    if lengths.device != waveforms.device:
-        raise ValueError(
-            f"stk.ops.fbank: lengths is on {lengths.device} but waveforms is on {waveforms.device}"
-        )
-    if torch.compiler.is_compiling() or not (_library.CHECK or lengths.device.type == "cpu"):
+def _check_lengths(lengths: Tensor, samples: int) -> None:
+    """Look at the values, which waits for the device where that is not the CPU."""
+    if torch.compiler.is_compiling():
         return
     wrong = (lengths < 0) | (lengths > samples)
     if bool(wrong.any()):
