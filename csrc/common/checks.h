@@ -68,6 +68,21 @@ inline Scalar<T> scalar_argument(const char* op, const char* name, const at::Ten
   return {T{}, tensor.const_data_ptr<T>()};
 }
 
+// The same beside `like`: the scalar is on the host or on the device of `like`, where the kernel runs. A
+// call whose only tensor on a GPU is such a scalar ends here too.
+template <typename T>
+inline Scalar<T> scalar_argument(const char* op, const char* name, const at::Tensor& tensor,
+                                 const at::Tensor& like, const char* like_name) {
+  if (!tensor.is_cpu()) check_device(op, name, tensor, like, like_name);
+  return scalar_argument<T>(op, name, tensor);
+}
+
+inline Seed seed_argument(const char* op, const at::Tensor& seed, const at::Tensor& offset,
+                          const at::Tensor& like, const char* like_name) {
+  return {scalar_argument<int64_t>(op, "seed", seed, like, like_name),
+          scalar_argument<int64_t>(op, "offset", offset, like, like_name)};
+}
+
 inline Seed seed_argument(const char* op, const at::Tensor& seed, const at::Tensor& offset) {
   return {scalar_argument<int64_t>(op, "seed", seed), scalar_argument<int64_t>(op, "offset", offset)};
 }

@@ -255,7 +255,7 @@ std::tuple<at::Tensor, at::Tensor> fbank_cpu(
       {sample_rate, num_mel_bins, frame_length, frame_shift, window, preemphasis, remove_dc_offset,
        low_freq, high_freq, use_power, snip_edges, dither, scale, cmvn_utterance});
   check_lengths_values("stk::fbank", "lengths", lengths, waveforms.size(1));
-  const Seed draw = seed_argument("stk::fbank", seed, offset);
+  const Seed draw = seed_argument("stk::fbank", seed, offset, waveforms, "waveforms");
   if (waveforms.scalar_type() == at::kDouble) {
     return fbank_typed<double>(waveforms, lengths, mean, istd, draw, shape, key);
   }

@@ -82,6 +82,8 @@ std::tuple<at::Tensor, at::Tensor> fbank_cuda(
     c10::string_view window, double preemphasis, bool remove_dc_offset, double low_freq,
     double high_freq, bool use_power, bool snip_edges, double dither, double scale,
     bool cmvn_utterance) {
+  TORCH_CHECK_VALUE(waveforms.is_cuda(), "stk::fbank: waveforms is on ", waveforms.device(),
+                    " but another argument is on a CUDA device");
   const c10::cuda::CUDAGuard guard(waveforms.device());
   const auto [shape, key] = fbank_arguments(
       waveforms, lengths, mean, istd,
@@ -89,7 +91,7 @@ std::tuple<at::Tensor, at::Tensor> fbank_cuda(
        low_freq, high_freq, use_power, snip_edges, dither, scale, cmvn_utterance});
   TORCH_CHECK_VALUE(shape.batch * shape.frames < (int64_t{1} << 31), "stk::fbank: waveforms has ",
                     shape.batch * shape.frames, " frames but expected fewer than 2^31");
-  const Seed draw = seed_argument("stk::fbank", seed, offset);
+  const Seed draw = seed_argument("stk::fbank", seed, offset, waveforms, "waveforms");
   if (waveforms.scalar_type() == at::kDouble) {
     return fbank_typed<double>(waveforms, lengths, mean, istd, draw, shape, key);
   }
