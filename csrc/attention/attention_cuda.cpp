@@ -1,6 +1,7 @@
 // Prefix attention on CUDA: checks, tensors, stream; the kernels are in attention_forward.cu and
 // attention_backward.cu.
 #include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/empty.h>
 #include <torch/library.h>
 
