@@ -67,5 +67,9 @@ class SelfCache:
 
     def select(self, rows: Tensor) -> SelfCache:
         """The cache of the given hypotheses, ``rows (R',)`` int64 in ``0..R-1``."""
-        data = torch.index_select(self._store.data, 0, rows)
-        return SelfCache(_Store(data, self.length), self.length)
+        data = self._store.data
+        chosen = data.new_empty(len(rows), *data.shape[1:])
+        with torch.no_grad():  # writing into a tensor is all that leaves the spare room untouched
+            read = data[:, :, :, : self.length]
+            torch.index_select(read, 0, rows, out=chosen[:, :, :, : self.length])
+        return SelfCache(_Store(chosen, self.length), self.length)
