@@ -43,7 +43,8 @@ make_vocabularies() {
 train() {
     RUN=$WORK/seed$1 measured "$WORK/seed$1/measured/$2.json" stk-train "conf/$2.yaml" \
         "seed=$1" "training.max_minutes=$minutes" "training.max_updates=$updates" \
-        "schedule.total=$updates" "checkpoint.keep_last=$averaged"
+        "schedule.total=$updates" "schedule.warmup=$((updates / 4))" \
+        "checkpoint.keep_last=$averaged"
 }
 
 average() {
