@@ -30,8 +30,12 @@ def attention(
     Key padding, causal decoding, chunk-causal streaming encoders and wait-k cross-attention are
     all that one rule. The scores are never held whole: memory is linear in ``Tq + Tk``, and tiles
     that no query sees are skipped, not masked (tiling and saved log-sum-exp after Dao et al. 2022;
-    attention itself Vaswani et al. 2017). The forward is deterministic, and so is the backward on
-    the CPU. Second-order gradients are an error.
+    attention itself Vaswani et al. 2017). Forward and backward are deterministic, on the CPU and on
+    CUDA. Second-order gradients are an error.
+
+    Padded queries, and keys beyond what any query sees, are not read, so they may hold anything.
+    On CUDA, fp32 products are as exact as fp32 arithmetic (each operand split in two tf32 parts),
+    heads have at most 128 elements, and fp64 takes the reference.
 
     Args:
         query: ``(B, H, Tq, d)``, fp32, fp16, bf16 (fp64 on the CPU, for checks); any strides.
