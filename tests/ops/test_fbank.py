@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -10,31 +9,11 @@ import torch
 from torch import Tensor
 
 from stk.ops import _library, fbank
-from stk.ops.reference.fbank import CMVN_EPSILON, WINDOWS, FbankOutput
+from stk.ops.reference.fbank import CMVN_EPSILON
 from stk.ops.reference.fbank import fbank as reference
+from tests.ops.fbank_cases import OPTIONS, TOLERANCE, assert_same, noise, speech
 
-TOLERANCE = {torch.float32: 5e-6, torch.float64: 1e-9}
 needs_kernel = pytest.mark.skipif(not _library.BUILT, reason="stk is not built with kernels")
-
-
-def speech(seconds: float, seed: int = 0, rate: int = 16000) -> Tensor:
-    """(N,) voiced stretches with formants and a moving pitch, between near-silent gaps."""
-    generator = torch.Generator().manual_seed(seed)
-    time = torch.arange(int(seconds * rate), dtype=torch.float64) / rate
-    pitch = 120.0 + 30.0 * torch.sin(2 * math.pi * 0.7 * time)
-    phase = 2 * math.pi * torch.cumsum(pitch, 0) / rate
-    wave = torch.zeros_like(time)
-    for harmonic in range(1, 40):
-        frequency = 120.0 * harmonic
-        gain = sum(1.0 / (1.0 + ((frequency - f) / 90.0) ** 2) for f in (600.0, 1700.0, 2600.0))
-        wave += gain * torch.sin(harmonic * phase)
-    loudness = torch.sin(2 * math.pi * 1.9 * time).clamp(min=0.0)
-    breath = torch.randn(time.numel(), generator=generator, dtype=torch.float64)
-    return (0.1 * wave * loudness + 1e-4 * breath).float()
-
-
-def noise(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * 0.1
 
 
 def kaldi_native(wave: Tensor) -> Tensor:
@@ -51,12 +30,6 @@ def kaldi_native(wave: Tensor) -> Tensor:
     return torch.stack([torch.from_numpy(computer.get_frame(i).copy()) for i in range(count)])
 
 
-def assert_same(got: FbankOutput, expected: FbankOutput, tolerance: float) -> None:
-    assert got.features.dtype == expected.features.dtype
-    assert torch.equal(got.lengths, expected.lengths)
-    torch.testing.assert_close(got.features, expected.features, atol=tolerance, rtol=0)
-
-
 @pytest.mark.parametrize("kind", ["speech", "noise"])
 def test_no_farther_from_the_exact_value_than_kaldi(kind: str) -> None:
     wave = speech(10.0) if kind == "speech" else noise(160000)
@@ -67,24 +40,6 @@ def test_no_farther_from_the_exact_value_than_kaldi(kind: str) -> None:
     torch.testing.assert_close(ours, kaldi, atol=2e-3, rtol=0)
     assert (ours - exact).abs().max() <= (kaldi - exact).abs().max()
     assert (ours - exact).square().mean() <= (kaldi - exact).square().mean()
-
-
-OPTIONS: list[dict[str, Any]] = [
-    {},
-    {"num_mel_bins": 23},
-    {"sample_rate": 8000, "num_mel_bins": 40},
-    {"sample_rate": 22050},
-    {"sample_rate": 44100, "frame_length": 40.0},
-    {"frame_length": 3.0, "frame_shift": 2.0, "num_mel_bins": 5},
-    {"low_freq": 60.0, "high_freq": 7000.0},
-    {"high_freq": -400.0},
-    {"preemphasis": 0.0},
-    {"remove_dc_offset": False},
-    {"use_power": False},
-    {"snip_edges": False},
-    {"snip_edges": False, "sample_rate": 11025, "num_mel_bins": 30},
-    *({"window": name} for name in WINDOWS if name != "povey"),
-]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -392,81 +347,3 @@ def test_reference_exports_to_onnx(tmp_path: Any) -> None:
     expected = reference(wave, lengths, cmvn="utterance")
     torch.testing.assert_close(torch.from_numpy(got[0]), expected.features, atol=1e-5, rtol=0)
     assert torch.equal(torch.from_numpy(got[1]), expected.lengths)
-
-
-@pytest.mark.cuda
-class TestCuda:
-    """Run with ``pytest -m cuda`` on a machine with an NVIDIA GPU."""
-
-    @pytest.mark.parametrize("dtype", [torch.int16, torch.float32, torch.float64], ids=str)
-    @pytest.mark.parametrize("options", OPTIONS, ids=str)
-    def test_agrees_with_the_exact_value(self, options: dict[str, Any], dtype: torch.dtype) -> None:
-        wave = torch.stack((speech(0.9), torch.randn(14400) * 0.1, speech(0.9, seed=1)))
-        wave = (wave * 20000).to(dtype) if dtype == torch.int16 else wave.to(dtype)
-        lengths = torch.tensor([14400, 9001, 0])
-        got = fbank(wave.cuda(), lengths.cuda(), **options)
-        expected = reference(wave, lengths, **options)
-        tolerance = TOLERANCE[expected.features.dtype]
-        assert_same(FbankOutput(got[0].cpu(), got[1].cpu()), expected, tolerance)
-
-    @pytest.mark.parametrize("cmvn", [None, "utterance", "global"])
-    @pytest.mark.parametrize("snip_edges", [True, False])
-    def test_adversarial_lengths(self, snip_edges: bool, cmvn: Any) -> None:
-        if cmvn == "global":
-            cmvn = (torch.randn(81).cuda(), torch.rand(81).cuda())
-        lengths = torch.tensor([0, 1, 79, 80, 81, 399, 400, 401, 559, 560, 1679, 1680, 3000])
-        wave = torch.randn(lengths.numel(), 3000).cuda()
-        options: dict[str, Any] = {"snip_edges": snip_edges, "num_mel_bins": 81, "cmvn": cmvn}
-        # Whatever the allocator hands out next is poisoned.
-        torch.full((1 << 20,), float("nan"), device="cuda")
-        got = fbank(wave, lengths.cuda(), **options)
-        # Dividing by a deviation as small as sqrt(1e-5) enlarges rounding.
-        tolerance = 1e-3 if cmvn == "utterance" else 2e-5
-        assert_same(got, reference(wave, lengths.cuda(), **options), tolerance)
-
-    def test_dither(self) -> None:
-        wave, lengths = noise(2, 3000).cuda(), torch.tensor([3000, 2500]).cuda()
-        expected = fbank(wave.cpu(), lengths.cpu(), dither=2.0, seed=7, offset=9).features
-        for seed in (7, torch.tensor(7), torch.tensor(7).cuda()):
-            got = fbank(wave, lengths, dither=2.0, seed=seed, offset=9).features
-            torch.testing.assert_close(got.cpu(), expected, atol=1e-4, rtol=0)
-
-    def test_never_waits_for_the_device(self) -> None:
-        wave, lengths = noise(2, 9000).cuda(), torch.tensor([9000, 4000]).cuda()
-        fbank(wave, lengths, cmvn="utterance", dither=1.0)  # copies the tables
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            fbank(wave, lengths, cmvn="utterance", dither=1.0)
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-
-    def test_two_streams(self) -> None:
-        waves = [torch.randn(4, 16000).cuda() for _ in range(8)]
-        lengths = torch.full((4,), 16000).cuda()
-        expected = [fbank(wave, lengths).features for wave in waves]
-        streams = [torch.cuda.Stream() for _ in range(2)]
-        torch.cuda.synchronize()
-        got = []
-        for index, wave in enumerate(waves):
-            with torch.cuda.stream(streams[index % 2]):
-                got.append(fbank(wave, lengths).features)
-        torch.cuda.synchronize()
-        assert all(torch.equal(a, b) for a, b in zip(got, expected, strict=True))
-
-    def test_lengths_out_of_range_are_clamped(self) -> None:
-        wave = noise(2, 3000).cuda()
-        got = fbank(wave, torch.tensor([-5, 10**12]).cuda())
-        assert_same(got, fbank(wave, torch.tensor([0, 3000]).cuda()), 0.0)
-
-    def test_captured_graph_takes_new_values(self) -> None:
-        wave, lengths = noise(2, 9000).cuda(), torch.tensor([9000, 4000]).cuda()
-        seed = torch.tensor(1).cuda()
-        fbank(wave, lengths, dither=1.0, seed=seed)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = fbank(wave, lengths, dither=1.0, seed=seed)
-        wave.copy_(noise(2, 9000, seed=4))
-        lengths.copy_(torch.tensor([5000, 9000]))
-        seed.fill_(2)
-        graph.replay()
-        assert_same(captured, fbank(wave, lengths, dither=1.0, seed=2), 0.0)
