@@ -1,6 +1,6 @@
 """Every operator once, forward and backward, on small shapes: what a memory checker is run on.
 
-    compute-sanitizer --tool memcheck python tests/small_shapes.py [cpu|cuda]
+compute-sanitizer --tool memcheck python tests/small_shapes.py [cpu|cuda]
 """
 
 from __future__ import annotations

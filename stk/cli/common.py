@@ -65,10 +65,8 @@ def progress(
         yield from track(items, description=title, total=total, console=Console(stderr=True))
         return
     began = last = time.monotonic()
-    done = 0
-    for item in items:
+    for done, item in enumerate(items, 1):
         yield item
-        done += 1
         now = time.monotonic()
         if now - last >= every or done == total:
             last = now

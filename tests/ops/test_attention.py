@@ -18,7 +18,7 @@ TOLERANCE = {
     torch.float16: 4e-3,
     torch.bfloat16: 3e-2,
 }
-# Block sizes of the kernels (96 queries, 128 keys, groups of 6 and 16, 4 queries read in place) with
+# Block sizes of the kernels (96 queries, 128 keys, groups of 6 and 16, 4 queries read in place),
 # their neighbours, and the smallest sizes.
 QUERY_COUNTS = (1, 2, 4, 5, 6, 7, 15, 17, 63, 64, 65, 95, 96, 97)
 KEY_COUNTS = (1, 2, 7, 8, 9, 15, 16, 17, 63, 64, 65, 127, 128, 129, 200)
