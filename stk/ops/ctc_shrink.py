@@ -62,7 +62,8 @@ def ctc_shrink(
             whose best non-blank score is the highest (first such frame; with labels its frame 0).
 
     Returns:
-        :class:`CtcShrinkOutput`. Sums are accumulated in fp32 (fp64 for fp64 states).
+        :class:`CtcShrinkOutput`. Sums are accumulated in fp32 (fp64 for fp64 states, which on
+        CUDA take the reference).
 
     Raises:
         ValueError: a rank, size, device or option that does not fit; on the CPU also lengths out of
@@ -73,7 +74,8 @@ def ctc_shrink(
         RuntimeError: a second-order gradient through the kernel.
     """
     _check_shapes(states, scores_or_labels, lengths, blank, reduce, blanks)
-    kernels = _library.kernels_on(states.device)
+    wide = torch.float64 in (states.dtype, scores_or_labels.dtype)
+    kernels = _library.kernels_on(states.device) and not (wide and states.is_cuda)
     # The CPU kernel checks the values as it reads them.
     if _library.CHECK or (states.device.type == "cpu" and not kernels):
         _check_values(scores_or_labels, lengths, states.shape[1])

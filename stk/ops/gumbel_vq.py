@@ -77,7 +77,7 @@ def gumbel_vq(
     _check_device(logits, "logits", codebook=codebook)
     tau = _tau(tau)
     pair = seed_pair(seed, offset, logits.device) if training else _NO_SEED
-    kernels = _library.kernels_on(logits.device)
+    kernels = _kernels_on(logits, codebook)
     if _library.CHECK or (logits.device.type == "cpu" and not kernels):
         _check_values(logits=logits, tau=tau)
     if kernels:
@@ -133,7 +133,7 @@ def gumbel_vq_linear(
     _check_linear(hidden, weight, bias, codebook)
     tau = _tau(tau)
     pair = seed_pair(seed, offset, hidden.device) if training else _NO_SEED
-    kernels = _library.kernels_on(hidden.device)
+    kernels = _kernels_on(hidden, codebook)
     if _library.CHECK or (kind == "cpu" and not kernels):
         _check_values(hidden=hidden, weight=weight, bias=bias, tau=tau)
     arguments = (hidden, weight, bias, codebook, tau, *pair)
@@ -157,6 +157,12 @@ def _tau(tau: float | Tensor) -> Tensor:
         return tau.detach().to(torch.float32)
     # A product, since a traced graph keeps a number that multiplies a tensor variable.
     return torch.ones((), dtype=torch.float32) * tau
+
+
+def _kernels_on(like: Tensor, codebook: Tensor) -> bool:
+    """On CUDA, fp64 takes the reference."""
+    wide = torch.float64 in (like.dtype, codebook.dtype)
+    return _library.kernels_on(like.device) and not (wide and like.is_cuda)
 
 
 def _check_dtypes(**tensors: Tensor) -> None:
