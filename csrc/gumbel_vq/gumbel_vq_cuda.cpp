@@ -50,13 +50,9 @@ VqNoise read_noise(const char* op, const at::Tensor& tau, const at::Tensor& seed
   return {training, value, seed_argument(op, seed, offset)};
 }
 
-// a @ b in fp32, into `out` where its layout allows it.
-void product(const at::Tensor& a, const at::Tensor& b, at::Tensor& out) {
-  if (a.scalar_type() == at::kFloat) {
-    at::mm_out(out, a, b);
-  } else {
-    out.copy_(at::mm(a, b, at::kFloat));
-  }
+// a @ b in fp32, whatever their dtype.
+at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
+  return a.scalar_type() == at::kFloat ? at::mm(a, b) : at::mm(a, b, at::kFloat);
 }
 
 struct Outputs {
@@ -139,7 +135,7 @@ Five gumbel_vq_linear(const at::Tensor& hidden, const at::Tensor& weight, const 
   for (int64_t first = 0; first < shape.rows; first += step) {
     const int64_t rows = std::min(step, shape.rows - first);
     buffer.reset();  // freed before the next chunk asks for the same memory
-    buffer = at::mm(hidden.narrow(0, first, rows), weight.t(), at::kFloat);
+    buffer = product(hidden.narrow(0, first, rows), weight.t());
     choose(op, shape, rows,
            {buffer.const_data_ptr(), Dtype::fp32, extra.const_data_ptr<float>(), first}, noise, out);
   }
@@ -175,7 +171,13 @@ void soft_gradient(const VqShape& shape, const Saved& saved, int64_t first, cons
   const at::Tensor rows = saved.vectors.narrow(0, first, out.size(0));
   for (int64_t g = 0; g < shape.groups; ++g) {
     at::Tensor into = out.narrow(1, g * shape.codes, shape.codes);
-    product(rows.narrow(1, g * shape.width, shape.width), saved.codebook.select(0, g).t(), into);
+    const at::Tensor part = rows.narrow(1, g * shape.width, shape.width);
+    const at::Tensor table = saved.codebook.select(0, g).t();
+    if (part.scalar_type() == at::kFloat) {
+      at::mm_out(into, part, table);
+    } else {
+      into.copy_(product(part, table));
+    }
   }
 }
 
@@ -268,7 +270,7 @@ Four gumbel_vq_linear_backward(const MaybeTensor& grad_vectors, const MaybeTenso
   for (int64_t first = 0; any && first < shape.rows; first += step) {
     const int64_t rows = std::min(step, shape.rows - first);
     const at::Tensor chunk = hidden.narrow(0, first, rows);
-    at::Tensor logits = at::mm(chunk, weight.t(), at::kFloat), soft, grad;
+    at::Tensor logits = product(chunk, weight.t()), soft, grad;
     if (saved.soft) {
       soft = at::empty({rows, size}, floats);
       soft_gradient(shape, saved, first, soft);
@@ -285,7 +287,7 @@ Four gumbel_vq_linear_backward(const MaybeTensor& grad_vectors, const MaybeTenso
       at::Tensor into = grad_hidden.narrow(0, first, rows);
       at::mm_out(into, grad, weight);
     }
-    if (wanted[1]) grad_weight.add_(at::mm(grad.t(), chunk, at::kFloat));
+    if (wanted[1]) grad_weight.add_(product(grad.t(), chunk));
     if (wanted[2]) grad_bias.add_(at::sum(grad, {0}, false, at::kFloat));
   }
   if (wanted[3]) grad_codebook = codebook_gradient(op, shape, saved);

@@ -351,3 +351,97 @@ def test_bad_input_to_the_operator_itself(kernel) -> None:
         rest = {**options, **{name: value for name, value in change.items() if name in options}}
         with pytest.raises(error):
             torch.ops.stk.ctc_shrink(*tensors.values(), **rest)
+
+
+def clip_with_long_runs(frames: int, size: int) -> torch.Tensor:
+    """Scores whose runs cross the borders of the 256 frames that a block scans at a time."""
+    label = (torch.arange(frames) // 37) % size
+    return torch.randn(1, frames, size) + 8.0 * torch.nn.functional.one_hot(label, size)
+
+
+@pytest.mark.cuda
+class TestCuda:
+    """Run with ``pytest -m cuda`` on a machine with an NVIDIA GPU."""
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+    @pytest.mark.parametrize(("reduce", "blanks"), OPTIONS)
+    # Rows that start on 16 bytes and rows that do not; one frame, one tile of the scan and more.
+    @pytest.mark.parametrize(
+        ("frames", "size", "width"),
+        [(1, 1, 1), (33, 7, 24), (256, 32, 8), (257, 40, 33), (800, 1000, 256)],
+    )
+    def test_parity(self, dtype, reduce, blanks, frames, size, width) -> None:
+        batch, blank = 4, size // 2
+        scores = peaky(batch, frames, size, blank).to("cuda", dtype).requires_grad_()
+        states = torch.randn(batch, frames, width, device="cuda", dtype=dtype, requires_grad=True)
+        lengths = torch.tensor([frames, frames // 2, 0, 1], device="cuda")
+        options = {"blank": blank, "reduce": reduce, "blanks": blanks}
+        torch.full((1 << 22,), torch.nan, device="cuda")  # what fresh memory then holds
+        got = ctc_shrink(states, scores, lengths, **options)
+        wide = [tensor.detach().double().requires_grad_() for tensor in (states, scores)]
+        wanted = ctc_shrink_reference(*wide, lengths, **options)
+        tolerance = 4 * torch.finfo(dtype).eps
+        assert torch.equal(got.lengths, wanted[1]) and torch.equal(got.segments, wanted[2])
+        assert (got.states.double() - wanted[0]).norm() <= tolerance * wanted[0].norm()
+        grad = torch.randn_like(got.states)
+        count = 2 if reduce == "weighted" else 1
+        mine = torch.autograd.grad(got.states, (states, scores)[:count], grad)
+        theirs = torch.autograd.grad(wanted[0], wide[:count], grad.double())
+        for one, two in zip(mine, theirs, strict=True):
+            assert (one.double() - two).norm() <= 4 * tolerance * two.norm() + 1e-12
+
+    def test_runs_across_tiles_labels_strides_and_fp64(self) -> None:
+        scores, states = clip_with_long_runs(1000, 5).cuda(), torch.randn(1, 1000, 9).cuda()
+        lengths = torch.tensor([990], device="cuda")
+        for blanks in BLANKS:
+            wanted = ctc_shrink_reference(states.double(), scores.double(), lengths, blanks=blanks)
+            turned = scores.transpose(0, 1).contiguous().transpose(0, 1)
+            for given in (scores, turned, scores.argmax(-1), scores.argmax(-1).int()):
+                got = ctc_shrink(states, given, lengths, blanks=blanks)
+                assert torch.equal(got.segments, wanted[2])
+                torch.testing.assert_close(got.states.double(), wanted[0], atol=1e-5, rtol=1e-5)
+            wide = ctc_shrink(states.double(), scores.double(), lengths, blanks=blanks)
+            torch.testing.assert_close(wide.states, wanted[0])
+
+    def test_all_blank_clips(self) -> None:
+        scores = torch.randn(3, 600, 30, device="cuda")
+        scores[..., 4] = 20.0
+        scores[0, 411, 7] = scores[0, 530, 2] = 15.0
+        lengths = torch.tensor([600, 1, 0], device="cuda")
+        out = ctc_shrink(torch.randn(3, 600, 8, device="cuda"), scores, lengths, blank=4)
+        assert out.lengths.tolist() == [1, 1, 0]
+        assert out.segments[0].nonzero().numel() == 599 and int(out.segments[0, 411]) == 0
+
+    def test_waits_for_nothing_and_clamps(self) -> None:
+        scores = peaky(2, 50, 9).float().cuda().requires_grad_()
+        states = torch.randn(2, 50, 8, device="cuda", requires_grad=True)
+        lengths = torch.tensor([60, -3], device="cuda")
+        grad = torch.randn_like(states)
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            out = ctc_shrink(states, scores, lengths, reduce="weighted")
+            torch.autograd.grad(out.states, (states, scores), grad)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert int(out.lengths[1]) == 0 and int(out.lengths[0]) > 0
+        broken = scores.detach().clone()
+        broken[0, 5] = torch.nan
+        broken[0, 9, 3] = torch.inf
+        ctc_shrink(states, broken, lengths, reduce="weighted")
+        torch.cuda.synchronize()  # no access out of bounds
+
+    def test_two_streams(self) -> None:
+        work = [(torch.randn(4, 300, 64).cuda(), peaky(4, 300, 50, seed=i)) for i in range(8)]
+        work = [(states, scores.float().cuda()) for states, scores in work]
+        lengths = torch.full((4,), 300, device="cuda")
+        wanted = [ctc_shrink(*pair, lengths) for pair in work]
+        streams = [torch.cuda.Stream() for _ in range(2)]
+        torch.cuda.synchronize()
+        got = []
+        for index, pair in enumerate(work):
+            with torch.cuda.stream(streams[index % 2]):
+                got.append(ctc_shrink(*pair, lengths))
+        torch.cuda.synchronize()
+        for one, two in zip(got, wanted, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))

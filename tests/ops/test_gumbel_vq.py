@@ -446,3 +446,120 @@ def test_bad_input_to_the_operators_themselves(kernel) -> None:
             zero = torch.tensor(0)
             with pytest.raises(error):
                 operator(*values.values(), tau, zero, zero, training=True)
+
+
+@pytest.mark.cuda
+class TestCuda:
+    """Run with ``pytest -m cuda`` on a machine with an NVIDIA GPU."""
+
+    # Lines in registers (whole groups of four, broken ones, the widest), lines walked by a block.
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+    @pytest.mark.parametrize("codes", [1, 3, 4, 127, 320, 381, 382, 1000, 1021, 1022, 1024, 5003])
+    @pytest.mark.parametrize("training", [True, False])
+    def test_parity(self, dtype: torch.dtype, codes: int, training: bool) -> None:
+        torch.manual_seed(codes)
+        logits = (2 * torch.randn(150, 2, codes, device="cuda")).to(dtype).requires_grad_()
+        codebook = torch.randn(2, codes, 20, device="cuda").to(dtype).requires_grad_()
+        torch.full((1 << 22,), torch.nan, device="cuda")  # what fresh memory then holds
+        got = gumbel_vq(logits, codebook, tau=0.7, training=training, **NO_SEED)
+        wide = [tensor.detach().double().requires_grad_() for tensor in (logits, codebook)]
+        extra = [tensor.cuda() for tensor in scalars(0.7, 5, 3)]
+        wanted = gumbel_vq_reference(*wide, *extra, training=training)
+        assert torch.equal(got.codes, wanted[1])
+        assert torch.equal(got.vectors.double(), wanted[0])
+        assert torch.equal(got.code_counts, wanted[3])
+        torch.testing.assert_close(got.mean_probs.double(), wanted[2], atol=1e-6, rtol=1e-4)
+        grads = [torch.randn_like(tensor) for tensor in (got.vectors, got.mean_probs)]
+        mine = torch.autograd.grad((got.vectors, got.mean_probs), (logits, codebook), grads)
+        theirs = torch.autograd.grad(
+            (wanted[0], wanted[2]), wide, [grad.double() for grad in grads]
+        )
+        tolerance = 8 * torch.finfo(dtype).eps + 2e-5
+        for one, two in zip(mine, theirs, strict=True):
+            assert one.dtype == dtype
+            assert (one.double() - two).norm() <= tolerance * two.norm() + 1e-9
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+    @pytest.mark.parametrize(("groups", "codes"), [(2, 50), (1, 6000), (1, 300_000)])
+    def test_linear_parity(self, dtype: torch.dtype, groups: int, codes: int) -> None:
+        rows, width, dim = 700, 16, 32  # 300,000 codes are two chunks
+        torch.manual_seed(codes)
+        tensors = [
+            (scale * torch.randn(shape, device="cuda")).to(dtype).requires_grad_()
+            for shape, scale in (
+                ((rows, dim), 1.0),
+                ((groups * codes, dim), 0.3),
+                ((groups * codes,), 1.0),
+                ((groups, codes, width), 1.0),
+            )
+        ]
+        got = gumbel_vq_linear(*tensors, tau=1.5, **NO_SEED)
+        work = [tensor.detach().float().requires_grad_() for tensor in tensors]
+        logits = functional.linear(*work[:3]).reshape(rows, groups, codes)
+        wanted = gumbel_vq(logits, work[3], tau=1.5, **NO_SEED)
+        # Products may round differently; a code differs only where two are that close.
+        same = (got.codes == wanted.codes).all(-1)
+        assert same.float().mean() > 0.98
+        grad = torch.randn(rows, groups * width, device="cuda").to(dtype) * same[:, None]
+        mine = torch.autograd.grad(got.vectors, tensors, grad)
+        theirs = torch.autograd.grad(wanted.vectors, work, grad.float())
+        tolerance = 8 * torch.finfo(dtype).eps + 1e-3
+        for one, two in zip(mine, theirs, strict=True):
+            assert (one.float() - two).norm() <= tolerance * two.norm()
+
+    def test_waits_for_nothing(self) -> None:
+        logits = torch.randn(64, 2, 320, device="cuda", requires_grad=True)
+        codebook = torch.randn(2, 320, 32, device="cuda", requires_grad=True)
+        hidden = torch.randn(64, 48, device="cuda", requires_grad=True)
+        weight, bias = torch.randn(640, 48, device="cuda"), torch.zeros(640, device="cuda")
+        extra = [tensor.cuda() for tensor in scalars(0.7, 5, 3)]
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for values in (extra, (0.7, 5, 3), (0.7, None, None)):
+                options = dict(zip(("tau", "seed", "offset"), values, strict=True))
+                for out in (
+                    gumbel_vq(logits, codebook, **options),
+                    gumbel_vq_linear(hidden, weight, bias, codebook, **options),
+                ):
+                    (out.vectors.sum() + out.mean_probs.sum()).backward()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    def test_same_bits_for_scalars_on_either_side_and_in_a_graph(self) -> None:
+        logits = torch.randn(64, 2, 320, device="cuda")
+        codebook = torch.randn(2, 320, 32, device="cuda")
+        wanted = gumbel_vq(logits, codebook, tau=0.7, seed=5, offset=3)
+        tau, seed, offset = (tensor.cuda() for tensor in scalars(2.0, 1, 1))
+        stream = torch.cuda.Stream()
+        with torch.cuda.stream(stream):
+            gumbel_vq(logits, codebook, tau=tau, seed=seed, offset=offset)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            out = gumbel_vq(logits, codebook, tau=tau, seed=seed, offset=offset)
+        tau.fill_(0.7), seed.fill_(5), offset.fill_(3)
+        graph.replay()
+        torch.cuda.synchronize()
+        assert torch.equal(out.codes, wanted.codes)
+        assert torch.equal(out.mean_probs, wanted.mean_probs)
+
+    def test_two_streams_and_non_finite_values(self) -> None:
+        codebook = torch.randn(2, 320, 32, device="cuda")
+        work = [torch.randn(500, 2, 320, device="cuda") for _ in range(8)]
+        wanted = [gumbel_vq(logits, codebook, tau=1.0, seed=i) for i, logits in enumerate(work)]
+        streams = [torch.cuda.Stream() for _ in range(2)]
+        torch.cuda.synchronize()
+        got = []
+        for i, logits in enumerate(work):
+            with torch.cuda.stream(streams[i % 2]):
+                got.append(gumbel_vq(logits, codebook, tau=1.0, seed=i))
+        torch.cuda.synchronize()
+        for one, two in zip(got, wanted, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+        for size in (320, 5003):
+            for value in (torch.nan, torch.inf, -torch.inf):
+                logits = torch.full((9, 1, size), value, device="cuda", requires_grad=True)
+                out = gumbel_vq(logits, torch.randn(1, size, 4, device="cuda"), tau=1.0)
+                out.vectors.sum().backward()
+                assert bool(((out.codes >= 0) & (out.codes < size)).all())
