@@ -40,8 +40,8 @@ struct VqNoise {
   Seed seed;
 };
 
-// Partial sums of mean_probs that one launch writes: (partials, G, V) fp32.
-int64_t vq_partials(const VqShape& shape, int multiprocessors);
+// Partial sums of mean_probs that one launch on the current device writes: (partials, G, V) fp32.
+int64_t vq_partials(const VqShape& shape);
 
 // Codes, stats and counts of shape.rows rows. Adds the clean softmax of every partial's rows into
 // `partials`, which is zeroed by the caller before the first chunk.

@@ -2,7 +2,6 @@
 // logits of one chunk of rows are the only ones in memory, fp32 whatever the operands are.
 #include <ATen/Context.h>
 #include <ATen/core/Tensor.h>
-#include <ATen/cuda/CUDAContextLight.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/sum.h>
@@ -65,8 +64,7 @@ Outputs make_outputs(const VqShape& shape, int64_t chunk, const at::Tensor& like
                      const at::Tensor& codebook) {
   const auto floats = like.options().dtype(at::kFloat), integers = like.options().dtype(at::kLong);
   const VqShape first{std::min(chunk, shape.rows), shape.groups, shape.codes, shape.width};
-  const int processors = at::cuda::getDeviceProperties(like.device().index())->multiProcessorCount;
-  const int64_t partials = vq_partials(first, processors);
+  const int64_t partials = vq_partials(first);
   return {at::empty({shape.rows, shape.groups * shape.width}, codebook.options()),
           at::empty({shape.rows, shape.groups}, integers),
           at::empty({shape.groups, shape.codes}, floats),
@@ -80,10 +78,8 @@ void choose(const char* op, const VqShape& shape, int64_t rows, const VqLogits& 
             const VqNoise& noise, const Outputs& out) {
   const VqShape part{rows, shape.groups, shape.codes, shape.width};
   const int64_t base = logits.first * shape.groups;
-  const int processors =
-      at::cuda::getDeviceProperties(out.codes.device().index())->multiProcessorCount;
   auto* counts = reinterpret_cast<unsigned long long*>(out.code_counts.mutable_data_ptr<int64_t>());
-  check_launch(op, launch_vq_choose(part, logits, noise, vq_partials(part, processors),
+  check_launch(op, launch_vq_choose(part, logits, noise, vq_partials(part),
                                     out.codes.mutable_data_ptr<int64_t>() + base,
                                     out.stats.mutable_data_ptr<float>() + base * kStats, counts,
                                     out.partials.mutable_data_ptr<float>(), stream_of(out.codes)));

@@ -220,8 +220,14 @@ unsigned blocks_for(int64_t items) { return static_cast<unsigned>((items + kThre
 
 }  // namespace
 
-int64_t vq_partials(const VqShape& shape, int multiprocessors) {
+int64_t vq_partials(const VqShape& shape) {
   if (!is_short(shape)) return (shape.rows + kRowsPerPartial - 1) / kRowsPerPartial;
+  int device = 0, multiprocessors = 0;
+  if (cudaGetDevice(&device) != cudaSuccess ||
+      cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device) !=
+          cudaSuccess) {
+    multiprocessors = 1;  // the launch that follows reports what is wrong with the device
+  }
   // Enough blocks to fill the device over all groups, none without a row for each of its warps.
   const int64_t fill = (4 * multiprocessors + shape.groups - 1) / shape.groups;
   const int64_t useful = (shape.rows + kWarps - 1) / kWarps;
