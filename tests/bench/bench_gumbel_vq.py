@@ -7,7 +7,7 @@ N = 8,000 on the CPU and 64,000 on a GPU. The first peer broadcasts the one-hot 
 codebook and sums, as public wav2vec 2.0 code does; the second multiplies matrices.
 
 ``--linear`` measures gumbel_vq_linear alone: K = 102,400, d = 1,024, N = 4,096 (GPU: 32,768, bf16);
-peak memory above inputs and gradients. On one CPU core that takes some minutes.
+peak memory above inputs and gradients. On one CPU core that takes a minute or two.
 """
 
 from __future__ import annotations
@@ -95,12 +95,12 @@ def rows_linear(args: argparse.Namespace) -> list[Result]:
     grad = torch.randn(count, width, **make)
 
     def step() -> None:
+        for tensor in tensors:
+            tensor.grad = None
         out = gumbel_vq_linear(*tensors, tau=2.0)
         ((out.vectors * grad).sum() + out.mean_probs.square().sum()).backward()
 
     def timed() -> float:
-        for tensor in tensors:
-            tensor.grad = None
         if cuda:
             torch.cuda.synchronize()
         began = time.perf_counter()
@@ -109,15 +109,16 @@ def rows_linear(args: argparse.Namespace) -> list[Result]:
             torch.cuda.synchronize()
         return (time.perf_counter() - began) * 1000.0
 
-    for tensor in tensors:
-        tensor.grad = torch.zeros_like(tensor)  # memory for gradients is there before
-    peak = peak_mb(step, args.device)
+    times: list[float] = []
+    peak = peak_mb(lambda: times.append(timed()), args.device)
     gradients = sum(tensor.nbytes for tensor in tensors) / 1e6
-    times = sorted(timed() for _ in range(5 if cuda else 1))
+    if cuda:
+        times = [timed() for _ in range(5)]  # the first call was the warm-up
+    times.sort()
     timing = Timing(times[len(times) // 2], times[0], times[-1], peak)
     print(
-        f"gumbel_vq_linear: peak {peak:,.0f} MB above inputs and accumulated gradients, of which "
-        f"{gradients:,.0f} MB are this step's gradients: {peak - gradients:,.0f} MB extra"
+        f"gumbel_vq_linear: peak {peak:,.0f} MB above inputs, of which {gradients:,.0f} MB are "
+        f"gradients: {peak - gradients:,.0f} MB extra"
     )
     case = f"K {codes:,}, d {width:,}, N {count:,}, forward + backward"
     result = [Result("gumbel_vq_linear", case, "stk", timing)]
