@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -127,10 +128,11 @@ def _check_types(data: dict[str, Any]) -> None:
 
 
 class _Rows:
-    """Positions of the good rows of a manifest, as plain arrays (20 bytes a row)."""
+    """Positions of a manifest's good rows, as plain arrays (20 bytes a row), and its digest."""
 
     def __init__(self) -> None:
         self.offsets, self.sizes, self.numbers = array("q"), array("q"), array("i")
+        self.content = hashlib.blake2b(digest_size=16)
 
 
 def _scan(
@@ -143,6 +145,7 @@ def _scan(
     offset = 0
     with path.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
+            rows.content.update(line)
             try:
                 example = parse_row(line.rstrip(b"\r\n"), file=path, row=number, base=base)
                 before = first.get(hash(example.id))
@@ -190,6 +193,9 @@ class Manifest(Sequence[Example]):
         path: a JSONL file.
         skip_bad: collects bad rows instead of raising.
 
+    Attributes:
+        digest: hexadecimal, of all bytes of the file as it was opened.
+
     Raises:
         StkError: see :func:`parse_row`; also a repeated id, a missing or empty file.
     """
@@ -198,6 +204,7 @@ class Manifest(Sequence[Example]):
         self.path = _existing(path)
         self._base = self.path.resolve().parent
         rows = _scan(self.path, skip_bad)
+        self.digest = rows.content.hexdigest()
         self._offsets = np.frombuffer(rows.offsets, dtype=np.int64)
         self._sizes = np.frombuffer(rows.sizes, dtype=np.int64)
         self._numbers = np.frombuffer(rows.numbers, dtype=np.int32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -138,6 +139,17 @@ class Stream:
     def __len__(self) -> int:
         """Usable examples."""
         return len(self.costs)
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal, of what its batches follow from: manifests, usable rows and their costs."""
+        content = hashlib.blake2b(digest_size=16)
+        for manifest in self._manifests:
+            content.update(manifest.digest.encode())
+        costs = self.costs
+        for column in (self._which, self._indices, costs.frames, costs.tokens, costs.groups):
+            content.update(column.tobytes())
+        return content.hexdigest()
 
     @property
     def window(self) -> float:

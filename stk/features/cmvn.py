@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,12 @@ class Cmvn:
     inverse_std: Tensor
     frames: int
     made_with: str
+
+    @property
+    def digest(self) -> str:
+        """Hexadecimal, of the statistics."""
+        values = torch.cat([self.mean, self.inverse_std]).numpy()
+        return hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest()
 
     def apply(self, features: Tensor) -> Tensor:
         """``(features - mean) * inverse_std`` for ``(..., M)``."""

@@ -49,6 +49,16 @@ class Data:
         """Training stream name -> objective."""
         return {stream.name: stream.objective for stream in self.streams}
 
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What else the batches of training follow from, for people -> digest of its content."""
+        found = {f"stream {stream.name}": stream.digest for stream in self.streams}
+        for name, sidecar in self.context.sidecars.items():
+            found[f"sidecar {name}"] = sidecar.made_by
+        if self.context.frontend is not None and self.context.frontend.cmvn is not None:
+            found["features.cmvn_file"] = self.context.frontend.cmvn.digest
+        return found
+
 
 def load_data(config: RunConfig, workers: Workers) -> Data:
     """Read vocabularies, statistics and sidecars, and look at every row of every stream.

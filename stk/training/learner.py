@@ -72,7 +72,7 @@ class Learner:
         start: the checkpoint to go on from, or None.
         scorer: decodes in validation.
         generate: greedy output for objectives.
-        lenient: go on although the number of processes or a vocabulary differs.
+        lenient: go on although the data or the number of processes differs.
 
     Raises:
         StkError: parts of the configuration, of checkpoints or of helpers do not fit the model.
@@ -93,8 +93,9 @@ class Learner:
         self.sharded = config.training.strategy == "fsdp" and workers.world > 1
         self.copied: list[Copied] = []
         state = None if start is None else load_state(start)
+        self.changed: list[str] = []
         if state is not None:
-            check_resumable(state, data.vocabs, workers, lenient)
+            self.changed = check_resumable(state, data.vocabs, data.inputs, workers, lenient)
         model = self._weights(start)
         self.model = model.to(workers.device)
         prepare(model, config)
@@ -145,6 +146,8 @@ class Learner:
         ]
         for part in self.copied:
             lines.append(f"copied {len(part.names)} tensors from {part.path}")
+        if self.changed:
+            lines.append(f"data that differ from before: {', '.join(self.changed)}")
         return lines
 
     def context(self, update: int) -> Context:
@@ -266,6 +269,7 @@ class Learner:
             "rng": self.workers.gather(rng.capture()),
             "hooks": [hook.state() for hook in self.hooks],
             "vocabs": {view: vocab.digest for view, vocab in self.data.vocabs.items()},
+            "inputs": self.data.inputs,
         }
         return Contents(
             weights=gather_weights(self.model, keep),

@@ -65,18 +65,26 @@ def find_start(config: RunConfig, keeper: Keeper, resume: bool) -> tuple[Path | 
 
 
 def check_resumable(
-    state: Mapping[str, Any], vocabs: Mapping[str, Vocab], workers: Workers, lenient: bool
-) -> None:
+    state: Mapping[str, Any],
+    vocabs: Mapping[str, Vocab],
+    inputs: Mapping[str, str],
+    workers: Workers,
+    lenient: bool,
+) -> list[str]:
     """Refuse to go on where the losses could not be the same, or would mean something else.
 
     Args:
         state: of the checkpoint.
         vocabs: of this run, by view.
+        inputs: what its batches follow from -> digest, see :class:`stk.training.assemble.Data`.
         workers: the processes of this call.
-        lenient: another number of processes is fine.
+        lenient: other data and another number of processes are fine.
+
+    Returns:
+        Which of ``inputs`` changed.
 
     Raises:
-        StkError: a vocabulary's content changed, or the number of processes did.
+        StkError: a vocabulary's content changed, or an input's, or the number of processes did.
     """
     changed = [view for view, vocab in vocabs.items() if state["vocabs"].get(view) != vocab.digest]
     if changed:
@@ -84,12 +92,20 @@ def check_resumable(
             f"the vocabularies {', '.join(changed)} have changed since the checkpoint was written",
             mend="put the old files back, or choose another output",
         )
+    known = state.get("inputs", {})
+    other = [name for name, digest in inputs.items() if known.get(name, digest) != digest]
+    if other and not lenient:
+        raise StkError(
+            f"data changed since the checkpoint was written: {', '.join(other)}",
+            mend="put the old files back, or give --resume to go on with the new ones",
+        )
     before = len(state["rng"])
     if before != workers.world and not lenient:
         raise StkError(
             f"this run was started with {before} processes, and now there are {workers.world}",
             mend="start as many, or give --resume to go on with other batches",
         )
+    return other
 
 
 def differing_keys(one: RunConfig, other: RunConfig) -> list[str]:

@@ -85,8 +85,49 @@ def test_changed_vocabulary_and_number_of_processes(config, tmp_path, monkeypatc
     many = type("Many", (), {"world": 3})
     state = {"vocabs": {}, "rng": [None]}
     with pytest.raises(StkError, match="started with 1 processes, and now there are 3"):
-        resume.check_resumable(state, {}, many, lenient=False)
-    resume.check_resumable(state, {}, many, lenient=True)
+        resume.check_resumable(state, {}, {}, many, lenient=False)
+    assert resume.check_resumable(state, {}, {}, many, lenient=True) == []
+
+
+@pytest.mark.parametrize("edit", ["another word", "one row less"])
+def test_edited_manifests_are_noticed(config, tmp_path, capsys, edit):
+    """The same settings over other data would give other losses."""
+    train(config(training={"max_updates": 4}))
+    manifest = tmp_path / "train.jsonl"
+    old = manifest.read_text()
+    rows = old.splitlines(keepends=True)
+    first = rows[0].replace(" ", "  ") if edit == "another word" else ""
+    manifest.write_text("".join([first, *rows[1:]]))
+    with pytest.raises(StkError, match="data changed .*: stream mt .*--resume"):
+        train(config())
+    manifest.write_text(old)
+    assert train(config(training={"max_updates": 5})).update == 5
+    manifest.write_text("".join(rows[1:]))
+    assert train(config(), resume=True).update == 12
+    assert "data that differ from before: stream mt" in capsys.readouterr().err
+
+
+def test_inputs_are_streams_sidecars_and_statistics(tmp_path):
+    from stk.config.run import FeatureConfig
+    from stk.data.sidecar import Sidecar, SidecarWriter
+    from stk.features.cmvn import Cmvn, fingerprint
+    from stk.features.frontend import FrontEnd
+    from stk.objectives.base import CollateContext
+    from stk.training.assemble import Data
+
+    def inputs(mean, hash):
+        with SidecarWriter(tmp_path / "teacher", hash) as writer:
+            writer.add("a", {"x": torch.zeros(1)})
+        features = FeatureConfig(cmvn="global", cmvn_file="cmvn.safetensors")
+        cmvn = Cmvn(torch.full((80,), mean), torch.ones(80), 9, fingerprint(features))
+        sidecars = {"teacher": Sidecar(tmp_path / "teacher")}
+        context = CollateContext(vocabs={}, frontend=FrontEnd(features, cmvn), sidecars=sidecars)
+        return Data(vocabs={}, context=context, streams=[], validation=[], skipped=None).inputs
+
+    one, same = inputs(0.0, "x"), inputs(0.0, "x")
+    assert one == same and set(one) == {"sidecar teacher", "features.cmvn_file"}
+    assert inputs(0.5, "x")["features.cmvn_file"] != one["features.cmvn_file"]
+    assert inputs(0.0, "y")["sidecar teacher"] != one["sidecar teacher"]
 
 
 def test_flatten_and_differing_keys(config):
