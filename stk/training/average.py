@@ -7,9 +7,14 @@ from pathlib import Path
 
 import torch
 
-from stk.data.vocab import load_vocab
 from stk.errors import StkError
-from stk.training.checkpoint import WEIGHTS, Contents, read_config, save_checkpoint
+from stk.training.checkpoint import (
+    WEIGHTS,
+    Contents,
+    load_vocabs,
+    read_config,
+    save_checkpoint,
+)
 from stk.training.tensors import Weights, read_weights
 
 
@@ -81,13 +86,11 @@ def average_checkpoints(paths: Sequence[Path], output: Path) -> None:
         raise StkError("already exists", file=output, mend="remove it or choose another name")
     weights = average_weights(paths)
     config = read_config(paths[-1])
-    vocabs = {view: load_vocab(Path(place)) for view, place in config.vocabularies.items()}
+    vocabs = load_vocabs(paths[-1], config)
+    digests = {view: vocab.digest for view, vocab in vocabs.items()}
     for path in paths[:-1]:
-        other = read_config(path).vocabularies
-        same = set(other) == set(vocabs) and all(
-            load_vocab(Path(other[view])).digest == vocab.digest for view, vocab in vocabs.items()
-        )
-        if not same:
+        other = load_vocabs(path, read_config(path))
+        if {view: vocab.digest for view, vocab in other.items()} != digests:
             raise StkError(f"vocabularies differ from those of {paths[-1]}", file=path)
     metrics = {"average_of": [path.name for path in paths]}
     save_checkpoint(

@@ -33,7 +33,13 @@ from stk.data.vocab import Vocab, load_vocab
 from stk.errors import StkError
 from stk.features.frontend import FrontEnd
 from stk.models.registry import build_model
-from stk.training.tensors import Weights, load_weights, read_weights, write_weights
+from stk.training.tensors import (
+    Weights,
+    load_weights,
+    read_vocab_digests,
+    read_weights,
+    write_weights,
+)
 
 WEIGHTS = "model.safetensors"
 PART = ".part"
@@ -113,7 +119,8 @@ def save_checkpoint(directory: Path, contents: Contents) -> None:
 
 def _write(part: Path, contents: Contents) -> None:
     config = contents.config
-    write_weights(part / WEIGHTS, contents.weights)
+    digests = {view: vocab.digest for view, vocab in contents.vocabs.items()}
+    write_weights(part / WEIGHTS, contents.weights, digests)
     (part / "config.yaml").write_text(to_yaml(config), encoding="utf-8")
     for view, vocab in contents.vocabs.items():
         vocab.save(part / "vocab" / view)
@@ -183,6 +190,28 @@ def read_config(directory: Path) -> RunConfig:
     return dataclasses.replace(config, vocabularies=vocabularies, features=features)
 
 
+def load_vocabs(directory: Path, config: RunConfig) -> dict[str, Vocab]:
+    """A checkpoint's vocabularies by view.
+
+    Args:
+        directory: the checkpoint.
+        config: what :func:`read_config` returned for it.
+
+    Raises:
+        StkError: one is missing, damaged, or not the one that the weights were written with.
+    """
+    digests = read_vocab_digests(directory / WEIGHTS)
+    vocabs = {view: load_vocab(place) for view, place in config.vocabularies.items()}
+    for view, vocab in vocabs.items():
+        if digests.get(view, vocab.digest) != vocab.digest:
+            raise StkError(
+                f"vocabulary {view!r} is not the one that {WEIGHTS} was written with",
+                file=config.vocabularies[view],
+                mend="copy checkpoints as a whole",
+            )
+    return vocabs
+
+
 def load_state(directory: Path) -> dict[str, Any]:
     """What resuming needs.
 
@@ -212,7 +241,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Loaded:
     """
     directory = resolve_checkpoint(path)
     config = read_config(directory)
-    vocabs = {view: load_vocab(Path(place)) for view, place in config.vocabularies.items()}
+    vocabs = load_vocabs(directory, config)
     frontend = None if config.features is None else FrontEnd(config.features)
     model = build_model(
         config.model,

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from stk.config.run import InitConfig
-from stk.data.vocab import Vocab, load_vocab
+from stk.data.vocab import Vocab
 from stk.errors import StkError
-from stk.training.checkpoint import WEIGHTS, read_config, resolve_checkpoint
+from stk.training.checkpoint import WEIGHTS, load_vocabs, read_config, resolve_checkpoint
 from stk.training.tensors import Weights, read_weights
 
 
@@ -91,7 +91,7 @@ def _check_views(
     config: InitConfig, path: Path, copied: Mapping[str, Tensor], vocabs: Mapping[str, Vocab]
 ) -> None:
     """Vocabularies whose ids index a copied table must be the same ones, in the same order."""
-    theirs = read_config(path).vocabularies
+    theirs = load_vocabs(path, read_config(path))
     views = config.views
     if views is None:
         rows = {len(tensor) for tensor in copied.values() if tensor.dim() == 2}
@@ -99,9 +99,9 @@ def _check_views(
     for view in views:
         if view not in vocabs or view not in theirs:
             raise StkError(f"init_from: view {view!r} is not in both runs", file=path)
-        if load_vocab(Path(theirs[view])).digest != vocabs[view].digest:
+        if theirs[view].digest != vocabs[view].digest:
             raise StkError(
                 f"vocabulary {view!r} differs from the checkpoint's, so its ids mean other things",
                 file=path,
-                mend=f"use {theirs[view]}, or list under views those that must agree",
+                mend=f"use {path / 'vocab' / view}, or list under views those that must agree",
             )

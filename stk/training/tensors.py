@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -37,8 +39,16 @@ def gather_weights(model: nn.Module, keep: bool = True) -> Weights:
     return weights
 
 
-def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write weights; names that share a tensor are stored once, the rest noted in the header."""
+def write_weights(
+    path: Path, weights: Mapping[str, Tensor], vocabs: Mapping[str, str] | None = None
+) -> None:
+    """Write weights; names that share a tensor are stored once, the rest noted in the header.
+
+    Args:
+        path: the file.
+        weights: see :func:`gather_weights`.
+        vocabs: view -> digest of the vocabulary whose ids index the weights, for the header.
+    """
     first: dict[int, str] = {}
     stored: Weights = {}
     tied: dict[str, str] = {}
@@ -48,7 +58,9 @@ def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
         else:
             first[id(tensor)] = name
             stored[name] = tensor.contiguous()
-    save_file(stored, path, metadata={"format": "pt", "tied": json.dumps(tied, sort_keys=True)})
+    notes = {"format": "pt", "tied": json.dumps(tied, sort_keys=True)}
+    notes["vocabs"] = json.dumps(dict(vocabs or {}), sort_keys=True)
+    save_file(stored, path, metadata=notes)
 
 
 def read_weights(path: Path) -> Weights:
@@ -57,15 +69,31 @@ def read_weights(path: Path) -> Weights:
     Raises:
         StkError: no such file, or not a whole safetensors file.
     """
+    with _opened(path) as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        tied = json.loads((file.metadata() or {}).get("tied", "{}"))
+    return weights | {name: weights[kept] for name, kept in tied.items()}
+
+
+def read_vocab_digests(path: Path) -> dict[str, str]:
+    """The vocabularies that weights were written with: view -> digest; empty if not noted.
+
+    Raises:
+        StkError: no such file, or not a whole safetensors file.
+    """
+    with _opened(path) as file:
+        return dict(json.loads((file.metadata() or {}).get("vocabs", "{}")))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise StkError("no such weights file", file=path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            tied = json.loads((file.metadata() or {}).get("tied", "{}"))
+            yield file
     except SafetensorError as error:
         raise StkError(f"not a whole safetensors file: {error}", file=path) from error
-    return weights | {name: weights[kept] for name, kept in tied.items()}
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, file: Path) -> None:

@@ -3,15 +3,24 @@
 import errno
 import os
 import resource
+import signal
 
 import pytest
 import torch
 from torch import nn
 
 from stk.config.run import CheckpointConfig
+from stk.data.vocab import CharVocab, load_vocab
 from stk.errors import StkError
 from stk.training import checkpoint
-from stk.training.checkpoint import Contents, load_state, resolve_checkpoint, save_checkpoint
+from stk.training.average import average_checkpoints
+from stk.training.checkpoint import (
+    Contents,
+    load_model,
+    load_state,
+    resolve_checkpoint,
+    save_checkpoint,
+)
 from stk.training.keep import Keeper
 from stk.training.loop import train
 from stk.training.tensors import gather_weights, load_weights, read_weights, write_weights
@@ -61,16 +70,61 @@ def test_run_survives_a_full_disk(config, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         save = checkpoint.write_weights
 
-        def full_later(path, weights):
+        def full_later(path, *parts):
             if "00000008" in str(path):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            save(path, weights)
+            save(path, *parts)
 
         patch.setattr(checkpoint, "write_weights", full_later)
         with pytest.raises(StkError, match="could not be written"):
             train(config())
     assert os.readlink(tmp_path / "run" / "last") == "checkpoints/update-00000004"
     assert train(config()).update == 12
+
+
+@pytest.mark.parametrize("during", ["_write", "_sync", "remove_checkpoint"])
+def test_a_real_kill_while_saving(config, contents, tmp_path, during):
+    """SIGKILL while a checkpoint is written, flushed or replaced: an older one is whole."""
+    folder = tmp_path / "run" / "checkpoints"
+    child = os.fork()
+    if child == 0:
+        try:
+            after = getattr(checkpoint, during)
+            saved = []
+
+            def killed(*args):
+                after(*args)
+                saved.append(args)
+                if during == "remove_checkpoint" or len(saved) == 2:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            setattr(checkpoint, during, killed)
+            train(config())
+            save_checkpoint(folder / "update-00000012", contents)
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    left = [path.name for path in folder.iterdir()]
+    assert any(name.startswith(".update-") for name in left)
+    assert train(config()).update == 12
+    assert sorted(p.name for p in folder.iterdir()) == ["update-00000008", "update-00000012"]
+    for update in (8, 12):
+        assert load_state(folder / f"update-{update:08d}")["progress"]["update"] == update
+
+
+def test_vocabulary_of_other_weights_is_refused(config, tmp_path):
+    """As many ids that mean other things."""
+    train(config(training={"max_updates": 1}))
+    place = (tmp_path / "run" / "last" / "vocab" / "text").resolve()
+    own = load_vocab(place)
+    CharVocab([chr(0x4E00 + i) for i in range(len(own) - 5)]).save(place)
+    assert len(load_vocab(place)) == len(own)
+    for use in (load_model, lambda path: average_checkpoints([path.resolve()], tmp_path / "mean")):
+        with pytest.raises(StkError, match="vocab/text: vocabulary 'text' is not the one"):
+            use(tmp_path / "run" / "last")
+    CharVocab("ab").save(place)
+    with pytest.raises(StkError, match="vocabulary 'text' is not the one"):
+        load_model(tmp_path / "run")
 
 
 def test_leftovers_of_a_kill_are_cleaned(contents, tmp_path):
