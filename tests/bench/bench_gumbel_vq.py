@@ -7,7 +7,8 @@ N = 8,000 on the CPU and 64,000 on a GPU. The first peer broadcasts the one-hot 
 codebook and sums, as public wav2vec 2.0 code does; the second multiplies matrices.
 
 ``--linear`` measures gumbel_vq_linear alone: K = 102,400, d = 1,024, N = 4,096 (GPU: 32,768 and
-bf16); its peak memory is what it takes above inputs and gradients. On one CPU core that takes a minute or two.
+bf16); its peak memory is what it takes above inputs and gradients. One CPU core needs a minute or
+two.
 """
 
 from __future__ import annotations
