@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor
 
@@ -51,6 +51,7 @@ class DecoderState(Protocol):
         ...
 
 
+@runtime_checkable
 class Autoregressive(Protocol):
     """What beam search asks of a model; memory is kept once a sentence, not once a hypothesis."""
 
@@ -79,6 +80,7 @@ class Autoregressive(Protocol):
         ...
 
 
+@runtime_checkable
 class NonAutoregressive(Protocol):
     """What mask-predict decoding asks of a model."""
 
@@ -95,6 +97,7 @@ class NonAutoregressive(Protocol):
         ...
 
 
+@runtime_checkable
 class Streaming(Protocol):
     """What simultaneous decoding asks of a model: an encoder that carries a state."""
 
