@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 import stk
 from stk.cli.decode import main
@@ -37,18 +38,54 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+SOUNDS = [
+    ("a.wav", 16000, 1),
+    ("b.wav", 8000, 3),
+    ("c.flac", 44100, 2),
+    ("d.flac", 96000, 6),
+    ("e.ogg", 22050, 2),
+    ("f.aiff", 48000, 1),
+    ("g.aiff", 11025, 2),
+    ("h.mp3", 32000, 2),
+    ("i.mp3", 24000, 1),
+]
+
+
 def test_sound_of_any_format(
     speech: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plain = tiny.write_clip(tmp_path / "a.wav", 0.8, seed=1)
-    other = tiny.write_clip(tmp_path / "b.flac", 0.7, seed=2, rate=44100, channels=2)
+    """Every format, at several rates and channel counts, in one call."""
+    paths = [
+        tiny.write_clip(tmp_path / name, 0.6 + 0.1 * (i % 3), seed=i, rate=rate, channels=channels)
+        for i, (name, rate, channels) in enumerate(SOUNDS)
+    ]
+    output = tmp_path / "out.jsonl"
     arguments = ["--checkpoint", str(speech), "--target-lang", "de", *FLAGS]
-    assert main([*arguments, "--audio", str(plain), str(other)]) == 0
-    printed = capsys.readouterr()
+    arguments += ["--audio", *map(str, paths)]
+    assert main([*arguments, "--output", str(output)]) == 0
+    assert "real-time factor" in (error := capsys.readouterr().err) and "9 inputs in" in error
+    rows = rows_of(output)
     translator = stk.load(speech, device="cpu", **OPTIONS)
-    expected = [translator.translate(path, target_lang="de").text for path in (plain, other)]
-    assert printed.out.splitlines() == expected
-    assert "real-time factor" in printed.err and "2 inputs in" in printed.err
+    for i, (path, row) in enumerate(zip(paths, rows, strict=True)):
+        assert row["id"] == str(path)
+        assert row["audio_seconds"] == pytest.approx(0.6 + 0.1 * (i % 3), abs=0.002)
+        assert row["text"] == translator.translate(path, target_lang="de").text
+    assert len({row["text"] for row in rows}) > 1
+    assert main(arguments) == 0
+    assert capsys.readouterr().out.splitlines() == [row["text"] for row in rows]
+
+
+def test_a_lossless_copy_is_translated_alike(speech: Path, tmp_path: Path) -> None:
+    """WAV, FLAC and AIFF of one sound, and the same sound on two channels."""
+    wav = tiny.write_clip(tmp_path / "x.wav", 0.8, seed=4)
+    samples, rate = soundfile.read(wav, always_2d=True)
+    copies = [wav]
+    for name, channels in (("x.flac", 1), ("x.aiff", 1), ("y.flac", 2)):
+        copies.append(tmp_path / name)
+        soundfile.write(copies[-1], samples.repeat(channels, axis=1), rate)
+    translator = stk.load(speech, device="cpu", **OPTIONS)
+    found = [translator.translate(path, target_lang="de").nbest for path in copies]
+    assert found[1:] == found[:-1]
 
 
 def test_a_manifest_in_shards_is_the_manifest(speech: Path, manifest: Path, tmp_path: Path) -> None:
