@@ -86,9 +86,13 @@ def _report() -> tuple[list[tuple[str, str]], list[str]]:
     return rows, problems
 
 
+def parser() -> argparse.ArgumentParser:
+    """The options of ``stk-doctor``: none but ``--help``."""
+    return argparse.ArgumentParser(prog="stk-doctor", description=__doc__)
+
+
 def _main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="stk-doctor", description=__doc__)
-    parser.parse_args(arguments)
+    parser().parse_args(arguments)
     rows, problems = _report()
     width = max(len(name) for name, _ in rows)
     for name, value in rows:

@@ -39,5 +39,14 @@ def test_defaults_hold_without_run_sh(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.output == "exp/full-de/st"
 
 
-def test_there_are_files() -> None:
-    assert len(FILES) >= 5
+def test_no_yaml_file_is_forgotten() -> None:
+    """A run's configuration that lies elsewhere would be built by no test."""
+    root = RECIPES.parent
+    found = {
+        path
+        for suffix in ("yaml", "yml")
+        for path in root.rglob(f"*.{suffix}")
+        if not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and not {"exp", "build"} & set(path.relative_to(root).parts)
+    }
+    assert found == set(FILES) and len(FILES) >= 5
