@@ -167,5 +167,5 @@ def require_text(example: Example, field: str) -> None:
             f"example {example.id!r} has an empty {field}",
             file=example.file,
             row=example.row,
-            mend="remove the row, or use --skip-bad",
+            mend="drop the row, or leave bad rows out: training.skip_bad=true",
         )

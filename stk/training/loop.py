@@ -184,6 +184,16 @@ class _Run:
         if self.data.skipped is not None:
             self.data.skipped.write()
 
+    def _say_skipped_rows(self) -> None:
+        """How many rows could not be read, in any process; every process calls it."""
+        skipped = self.data.skipped
+        if skipped is None:
+            return
+        self._write_skipped_rows()
+        rows = {str(error) for errors in self.workers.gather(skipped.errors) for error in errors}
+        if rows:
+            self.reporter.say(f"{len(rows)} bad rows were left out, listed in {skipped.path}")
+
     def go(self) -> Result:
         """Train until a limit or a signal."""
         over = self._limit()
@@ -196,6 +206,7 @@ class _Run:
                 f"waited for input {100 * self.overall.waiting_share:.1f}% of "
                 f"{self.overall.seconds:.0f} s"
             )
+        self._say_skipped_rows()
         self.reporter.say(f"stopped after update {self.progress.update}: {over}")
         return Result(self.progress.update, over, number)
 

@@ -128,6 +128,7 @@ def test_unreadable_sound(
     error = [e for e in capsys.readouterr().err.splitlines() if e.startswith("error:")]
     assert len(error) == 1 and f"{manifest}:" in error[0] and ".flac: " in error[0]
     assert run(plain, tmp_path, *short, "training.skip_bad=true") == 0
+    assert "4 bad rows were left out, listed in" in capsys.readouterr().err
     listed = (tmp_path / "run" / "skipped_rows.txt").read_text().splitlines()
     assert sorted(line.split(": ")[0] for line in listed) == [
         f"{manifest}:{row}" for row in (10, 4, 6, 8)
