@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from peers import speech2text
 
 from stk.config.run import DecodeConfig
 from stk.data.batch import Padded, Source
@@ -61,25 +62,7 @@ def stk_search(beam: int, steps: int) -> tuple[Search, int]:
 
 def transformers_search(beam: int, steps: int) -> tuple[Search, int]:
     """Speech2Text's ``generate``, and the number of its parameters."""
-    from transformers import Speech2TextConfig, Speech2TextForConditionalGeneration
-
-    config = Speech2TextConfig(
-        vocab_size=VOCAB,
-        encoder_layers=6,
-        decoder_layers=3,
-        d_model=256,
-        encoder_ffn_dim=1024,
-        decoder_ffn_dim=1024,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        conv_channels=1024,
-        input_feat_per_channel=MELS,
-        pad_token_id=0,
-        bos_token_id=2,
-        eos_token_id=3,
-        decoder_start_token_id=2,
-    )
-    model = Speech2TextForConditionalGeneration(config).eval()
+    model = speech2text(VOCAB, MELS, pad_token_id=0).eval()
 
     @torch.inference_mode()
     def search(source: Source) -> int:

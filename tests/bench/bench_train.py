@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from peers import speech2text
 
 from stk.data.batch import Padded, Source
 from stk.models.registry import build_model
@@ -81,29 +82,8 @@ def stk_step(dropout: float) -> Callable[[SequenceBatch], float]:
 
 def transformers_step(dropout: float) -> Callable[[SequenceBatch], float]:
     """A training step of Speech2Text: batch -> loss per token."""
-    from transformers import Speech2TextConfig, Speech2TextForConditionalGeneration
-
-    config = Speech2TextConfig(
-        vocab_size=VOCAB,
-        encoder_layers=6,
-        decoder_layers=3,
-        d_model=256,
-        encoder_ffn_dim=1024,
-        decoder_ffn_dim=1024,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        dropout=dropout,
-        attention_dropout=dropout,
-        activation_dropout=dropout,
-        conv_channels=1024,
-        input_feat_per_channel=MELS,
-        pad_token_id=1,
-        bos_token_id=2,
-        eos_token_id=3,
-        decoder_start_token_id=2,
-        use_cache=False,
-    )
-    model = Speech2TextForConditionalGeneration(config).train()
+    drops = dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), dropout)
+    model = speech2text(VOCAB, MELS, pad_token_id=1, use_cache=False, **drops).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
 
     def step(batch: SequenceBatch) -> float:

@@ -1,0 +1,34 @@
+"""Hugging Face models of the same size as stk's, which the benches compare with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def speech2text(vocab: int, mels: int, **settings: Any) -> Any:
+    """Speech2Text with the layers and widths of the ``xs`` speech Transformer, random weights.
+
+    Args:
+        vocab: number of tokens; 2 begins, 3 ends a sentence.
+        mels: features of a frame.
+        settings: further keys of ``Speech2TextConfig``.
+    """
+    from transformers import Speech2TextConfig, Speech2TextForConditionalGeneration
+
+    config = Speech2TextConfig(
+        vocab_size=vocab,
+        encoder_layers=6,
+        decoder_layers=3,
+        d_model=256,
+        encoder_ffn_dim=1024,
+        decoder_ffn_dim=1024,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        conv_channels=1024,
+        input_feat_per_channel=mels,
+        bos_token_id=2,
+        eos_token_id=3,
+        decoder_start_token_id=2,
+        **settings,
+    )
+    return Speech2TextForConditionalGeneration(config)
