@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -65,11 +66,13 @@ class Keeper:
             self._link("best", best[0])
 
     def rank(self, update: int, score: float) -> bool:
-        """Note an update's score, before it is saved.
+        """Note an update's score, before it is saved; one that is not finite does not count.
 
         Returns:
             Whether it is among the best that stay.
         """
+        if not math.isfinite(score):
+            return False
         self.scores[update] = score
         kept = self.best()
         self.scores = {u: s for u, s in self.scores.items() if u in kept}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,9 +33,9 @@ class Progress:
     stale: int = 0
 
     def judged(self, score: float, *, higher_is_better: bool) -> None:
-        """Note a validation's score."""
+        """Note a validation's score; one that is not finite is never the best."""
         better = self.best is None or (score > self.best if higher_is_better else score < self.best)
-        if better:
+        if better and math.isfinite(score):
             self.best, self.stale = score, 0
         else:
             self.stale += 1

@@ -49,9 +49,10 @@ def find_start(config: RunConfig, keeper: Keeper, resume: bool) -> tuple[Path | 
     """
     keeper.clean()
     updates = keeper.updates()
-    file = keeper.output / "config.yaml"
     differing: list[str] = []
     if updates:
+        # the checkpoint's own, since a call that failed at once may have left another beside it
+        file = keeper.path(updates[-1]) / "config.yaml"
         saved = build(RunConfig, load_mapping(file), file=file)
         differing = [key for key in differing_keys(saved, config) if key not in FREE]
         if differing and not resume:
@@ -60,7 +61,7 @@ def find_start(config: RunConfig, keeper: Keeper, resume: bool) -> tuple[Path | 
                 file=keeper.output,
                 mend="choose another output, or give --resume to go on with the new settings",
             )
-    write_text(file, to_yaml(config))
+    write_text(keeper.output / "config.yaml", to_yaml(config))
     return (keeper.path(updates[-1]) if updates else None), differing
 
 

@@ -149,6 +149,7 @@ def test_last_and_best_are_kept(contents, tmp_path):
         keeper.save(update, contents)
     assert keeper.updates() == [2, 5, 6] and keeper.best() == [2, 5]
     assert os.readlink(tmp_path / "best") == "checkpoints/update-00000002"
+    assert not keeper.rank(7, float("nan")) and keeper.best() == [2, 5]
     none = Keeper(tmp_path / "none", CheckpointConfig(keep_best=0))
     assert none.rank(1, 1.0) is False
 

@@ -76,6 +76,17 @@ def test_best_patience_and_higher_is_better(config, tmp_path):
     assert again.update == 8 and len(seen) == 4
 
 
+def test_a_score_that_is_not_finite_is_no_best(config, tmp_path):
+    scores = iter([float("nan"), 3.0, 2.0, float("inf"), 4.0, 4.0])
+    validation = {"by": "wer", "every": 2, "patience": 2}
+    validation["decode_manifest"] = str(tmp_path / "valid.jsonl")
+    result = train(
+        config(validation=validation), validate_decoded=lambda model, workers: {"wer": next(scores)}
+    )
+    assert result.update == 10
+    assert os.readlink(tmp_path / "run" / "best") == "checkpoints/update-00000006"
+
+
 def test_validation_loss_and_limits(tiny, config, tmp_path):
     streams = [tiny()["streams"][0] | {"name": "dev", "manifests": [str(tmp_path / "valid.jsonl")]}]
     validation = {"streams": streams, "every": 5}

@@ -62,6 +62,10 @@ def test_settings_that_differ(config, tmp_path, capsys):
     assert train(config(training={"max_updates": 6, "workers": 1})).update == 6
     assert train(config(training={"max_updates": 8}, optim={"lr": 0.1}), resume=True).update == 8
     assert "settings that differ from before: optim.lr" in capsys.readouterr().err
+    with pytest.raises(StkError, match="matches no parameter"):
+        train(config(optim={"lr": 0.2}, freeze=[{"pattern": "none"}]), resume=True)
+    with pytest.raises(StkError, match="other settings: optim.lr"):  # nothing was trained with it
+        train(config(optim={"lr": 0.2}))
     assert train(config(training={"max_updates": 8}, optim={"lr": 0.1})).update == 8
 
 
