@@ -89,7 +89,10 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, index: Tensor, total: int) -> Tensor:
         ctx.save_for_backward(index)
-        return x.new_zeros(total, *x.shape[1:]).index_copy_(0, index, x)
+        zeros = x.new_zeros(total, *x.shape[1:])
+        if torch.compiler.is_compiling():  # a graph loses the gradient of what is filled in place
+            return zeros.index_copy(0, index, x)
+        return zeros.index_copy_(0, index, x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:

@@ -42,3 +42,19 @@ def test_padding_that_is_not_finite_vanishes() -> None:
     x = torch.full((1, 3, 2), float("nan"))
     x[:, :1] = 1.0
     assert zero_padding(x, torch.tensor([[True, False, False]])).sum() == 2.0
+
+
+def test_gradients_pass_through_a_compiled_graph():
+    weight = torch.randn(4, 4, requires_grad=True)
+    rows = Rows(torch.tensor([3, 1]), 3)
+    x = torch.randn(2, 3, 4)
+
+    def there_and_back(x, weight):
+        return rows.pack(rows.unpack(rows.pack(x) @ weight) @ weight).square().sum()
+
+    torch.compiler.reset()
+    found = []
+    for function in (there_and_back, torch.compile(there_and_back, backend="aot_eager")):
+        found += torch.autograd.grad(function(x, weight), weight)
+    assert bool(found[0].abs().sum() > 0)
+    torch.testing.assert_close(found[1], found[0])

@@ -189,6 +189,32 @@ def test_worst_batch_changes_nothing(config, tmp_path):
     assert losses(tmp_path / "run") == losses(tmp_path / "other")
 
 
+def test_switches_reach_the_model(config, tmp_path, monkeypatch):
+    """Recomputed activations and compiled layers give the same losses, bf16 nearly so."""
+    compiled = []
+    compile_module = torch.nn.Module.compile
+
+    def eagerly(module, **keys):  # the same capture of graphs without minutes of code generation
+        compiled.append(module)
+        compile_module(module, backend="eager", **keys)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", eagerly)
+    short = {"max_updates": 3, "worst_batch_first": False}
+
+    def run(name, dropout, **switches):
+        output, model = tmp_path / f"{name}{dropout}", {"dropout": dropout}
+        train(config(output=str(output), model=model, training=short | switches))
+        return losses(output)
+
+    plain = run("plain", 0.1)
+    assert run("recomputed", 0.1, activation_checkpointing=True) == plain
+    half = run("half", 0.1, precision="bf16")
+    assert half != plain and half == pytest.approx(plain, rel=0.05)
+    plain = run("plain", 0.0)  # compiled layers draw other dropout masks
+    assert run("compiled", 0.0, compile=True) == pytest.approx(plain, rel=1e-5)
+    assert len(compiled) == 2  # an encoder layer and a decoder layer
+
+
 def test_decoder_is_asked_for(config, tmp_path):
     validation = {"by": "bleu", "decode_manifest": str(tmp_path / "valid.jsonl")}
     with pytest.raises(StkError, match="no decoder"):
