@@ -9,7 +9,7 @@ import numpy as np
 from stk.data.noise.symbols import Ids, Symbols, check_rate, word_begins
 
 
-def span_lengths(generator: np.random.Generator, budget: int, mean: float) -> np.ndarray:
+def span_lengths(generator: np.random.Generator, budget: int, mean: float) -> list[int]:
     """Poisson lengths whose sum is ``budget``, the last one cut to fit; zeros are among them.
 
     Raises:
@@ -17,17 +17,13 @@ def span_lengths(generator: np.random.Generator, budget: int, mean: float) -> np
     """
     if mean <= 0:
         raise ValueError("the mean length of spans must be above 0")
-    if budget <= 0:
-        return np.zeros(0, dtype=np.int64)
-    drawn = np.zeros(0, dtype=np.int64)
-    reached = drawn
-    while not len(reached) or reached[-1] < budget:
-        more = generator.poisson(mean, int(2 * budget / mean) + 8)
-        drawn = np.concatenate((drawn, more))
-        reached = np.cumsum(drawn)
-    last = int(np.searchsorted(reached, budget))
-    lengths = drawn[: last + 1]
-    lengths[last] -= reached[last] - budget
+    lengths: list[int] = []
+    while budget > 0:
+        for drawn in generator.poisson(mean, int(1.5 * budget / mean) + 4).tolist():
+            lengths.append(min(drawn, budget))
+            budget -= lengths[-1]
+            if not budget:
+                break
     return lengths
 
 
@@ -59,31 +55,34 @@ def infill(
     """
     check_rate(rate)
     check_rate(random_share)
-    begins = word_begins(tokens, symbols)
-    heads = np.flatnonzero(begins)
+    text = tokens >= symbols.first
+    heads = np.flatnonzero(word_begins(tokens, symbols)).tolist()
     words = len(heads)
     lengths = span_lengths(generator, math.ceil(rate * words - 1e-9), mean)
-    spans = len(lengths)
-    if not spans:
+    if not lengths:
         return tokens.copy()
-    budget = int(lengths.sum())
-    slots = generator.permutation(words - budget + spans)[:spans]
-    slots.sort()
-    ends = np.cumsum(lengths)
-    first = slots - np.arange(spans) + ends - lengths  # the word each span begins with
-    text = tokens >= symbols.first
-    after = len(tokens) - int(text[::-1].argmax())  # behind the last piece of text
-    counts = np.bincount(first, minlength=words + 1)
-    covered = np.cumsum(counts - np.bincount(first + lengths, minlength=words + 1))
-    kept = ~text
-    word_of = np.cumsum(begins) - 1
-    kept |= covered[word_of] == 0
-    before = np.append(heads, after)[first]  # spans in front of this place
-    inserted = np.cumsum(np.bincount(before, minlength=len(tokens) + 1)[: len(tokens)])
-    where = np.cumsum(kept) - 1 + inserted
-    out = np.full(int(kept.sum()) + spans, symbols.mask, dtype=tokens.dtype)
+    heads.append(len(tokens) - int(text[::-1].argmax()))  # behind the last piece of text
+    slots = generator.permutation(words - sum(lengths) + len(lengths))[: len(lengths)].tolist()
+    shown = _shown(generator, len(lengths), symbols, random_share)
+    ids, out = tokens.tolist(), []
+    done = hidden = 0
+    for number, slot in enumerate(sorted(slots)):
+        word = slot - number + hidden  # the one the span begins with
+        hidden += lengths[number]
+        begin, end = heads[word], heads[word + lengths[number]]
+        out += ids[done:begin]
+        out.append(shown[number])
+        out += [token for token in ids[begin:end] if token < symbols.first]
+        done = end
+    return np.array(out + ids[done:], dtype=tokens.dtype)
+
+
+def _shown(
+    generator: np.random.Generator, spans: int, symbols: Symbols, random_share: float
+) -> list[int]:
+    """What stands for each span: the mask, or at times a random token."""
+    shown = np.full(spans, symbols.mask)
     if random_share:
-        chosen = generator.random(len(out)) < random_share
-        out[chosen] = generator.integers(symbols.first, symbols.size, int(chosen.sum()))
-    out[where[kept]] = tokens[kept]
-    return out
+        other = generator.random(spans) < random_share
+        shown[other] = generator.integers(symbols.first, symbols.size, int(other.sum()))
+    return shown.tolist()
