@@ -76,9 +76,10 @@ def _reference(example: Example, field: str) -> str:
 
 
 def _texts(member: Member, examples: Sequence[Example], search: DecodeConfig) -> list[str]:
-    vocab = member.vocab(search)
     results = decode([member], examples, search)
-    found = {result.index: vocab.decode(result.hypotheses[0].tokens) for result in results}
+    found = {
+        result.index: member.read(result.hypotheses[0].tokens, search).text for result in results
+    }
     return [found[index] for index in range(len(examples))]
 
 

@@ -91,7 +91,7 @@ def _main(argv: list[str]) -> int:
     if args.bootstrap and len(args.hyp) < 2:
         raise StkError("--bootstrap compares systems", mend="give two or more files after --hyp")
     references = read_references(args.ref, args.field)
-    systems = {name: align(read_outputs(name), references) for name in args.hyp}
+    systems = {name: align(read_outputs(name, args.field), references) for name in args.hyp}
     if len(systems) != len(args.hyp):
         raise StkError("the same file stands twice after --hyp")
     names = args.metric or (["wer"] if args.field == "src_text" else ["bleu", "chrf"])

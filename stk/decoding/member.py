@@ -20,7 +20,7 @@ from stk.decoding.beam import Symbols
 from stk.errors import StkError
 from stk.objectives.base import CollateContext
 from stk.objectives.registry import build_objective
-from stk.objectives.sequence import SequenceObjective
+from stk.objectives.sequence import SequenceObjective, Written
 from stk.objectives.task import TargetConfig, prefix_fields, source_size, vocab_of
 from stk.training.checkpoint import load_model
 
@@ -69,11 +69,25 @@ class Member:
         return bool(self.objective.reads_audio)
 
     def symbols(self, config: DecodeConfig) -> Symbols:
-        """Ids with a meaning for the search; padding, begin, mask and tags are never written."""
+        """Ids with a meaning for the search.
+
+        Padding, begin and mask are never written, nor are tags but those the task asks for.
+        """
         vocab = self.vocab(config)
-        tags = [vocab.tag(name) for name in vocab.tags]
+        tags = [vocab.tag(name) for name in vocab.tags if name not in self._written_tags(config)]
         forbidden = (vocab.pad, vocab.bos, vocab.mask, *tags)
         return Symbols(bos=vocab.bos, eos=vocab.eos, forbidden=forbidden)
+
+    def _written_tags(self, config: DecodeConfig) -> tuple[str, ...]:
+        return () if config.search == "ctc" else self.objective.written_tags
+
+    def read(self, ids: Sequence[int], config: DecodeConfig) -> Written:
+        """Text of output ids, as the task writes it."""
+        vocab = self.vocab(config)
+        if config.search == "ctc":
+            return Written(vocab.decode(ids))
+        written: Written = self.objective.read(ids, vocab)
+        return written
 
     def source_size(self, example: Example, decode: DecodeConfig) -> Size:
         """What an example's source costs in a batch; of sound the header alone is read.

@@ -27,12 +27,18 @@ from stk.errors import StkError
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One output: its text, and the figures of :class:`stk.decoding.hypothesis.Hypothesis`."""
+    """One output: its text, and the figures of :class:`stk.decoding.hypothesis.Hypothesis`.
+
+    ``transcript`` and ``separated`` are those of :class:`stk.objectives.sequence.Written`: what was
+    heard, where the output says it too, and whether the tag between the two was written.
+    """
 
     text: str
     score: float
     log_prob: float
     tokens: tuple[int, ...]
+    transcript: str | None = None
+    separated: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +53,10 @@ class Translation:
         audio_seconds: length of the sound read; None for text.
         batch_seconds: wall time of the batch this input was in.
         batch_size: inputs of that batch.
+        transcript: what was heard, of the best output, where the task or a cascade writes it;
+            else None.
+        separated: of the best output, whether a task that writes transcript and translation wrote
+            the tag between them (if not, ``text`` is empty); None for other tasks.
     """
 
     id: str
@@ -56,6 +66,8 @@ class Translation:
     audio_seconds: float | None
     batch_seconds: float
     batch_size: int
+    transcript: str | None = None
+    separated: bool | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -172,19 +184,29 @@ class Translator:
         return items
 
     def _translation(self, result: Result, example: Example, config: DecodeConfig) -> Translation:
-        vocab = self.members[0].vocab(config)
-        nbest = tuple(
-            Candidate(vocab.decode([*result.prefix, *h.tokens]), h.score, h.log_prob, h.tokens)
-            for h in result.hypotheses
-        )
+        nbest = []
+        for h in result.hypotheses:
+            written = self.members[0].read([*result.prefix, *h.tokens], config)
+            nbest.append(
+                Candidate(
+                    text=written.text,
+                    score=h.score,
+                    log_prob=h.log_prob,
+                    tokens=h.tokens,
+                    transcript=written.transcript,
+                    separated=written.separated,
+                )
+            )
         return Translation(
             id=example.id,
             text=nbest[0].text,
             score=nbest[0].score,
-            nbest=nbest,
+            nbest=tuple(nbest),
             audio_seconds=result.audio_seconds,
             batch_seconds=result.batch_seconds,
             batch_size=result.batch_size,
+            transcript=nbest[0].transcript,
+            separated=nbest[0].separated,
         )
 
 

@@ -9,10 +9,12 @@ from torch import nn
 
 from stk.config.named import find_named
 from stk.config.strict import build
+from stk.models.costt import Costt, CosttConfig
 from stk.models.speech_transformer import SpeechTransformer, SpeechTransformerConfig
 from stk.models.text_transformer import TextTransformer, TextTransformerConfig
 
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
+    "costt": (CosttConfig, Costt),
     "speech_transformer": (SpeechTransformerConfig, SpeechTransformer),
     "text_transformer": (TextTransformerConfig, TextTransformer),
 }

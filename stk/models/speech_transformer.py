@@ -20,7 +20,7 @@ from stk.modules.decoder import Decoder
 from stk.modules.dropout import dropout
 from stk.modules.positions import positions
 from stk.modules.rows import Rows
-from stk.modules.subsampling import Conv1dSubsampler, Conv2dSubsampler
+from stk.modules.subsampling import Conv1dSubsampler, Conv2dSubsampler, StackSubsampler
 from stk.modules.transformer import EncoderStack
 
 
@@ -29,12 +29,15 @@ class SpeechTransformerConfig(TransformerConfig):
     """Configuration of :class:`SpeechTransformer`.
 
     ``subsampler`` quarters the frames: ``conv1d`` with gated units (``conv_channels`` default
-    1024, ``conv_kernels`` one per halving) or ``conv2d`` (default 256 channels).
+    1024, ``conv_kernels`` one per halving) or ``conv2d`` (default 256 channels). ``stack`` puts
+    ``stack_frames`` frames side by side, every ``stack_hop`` frames.
     """
 
-    subsampler: Literal["conv1d", "conv2d"] = "conv1d"
+    subsampler: Literal["conv1d", "conv2d", "stack"] = "conv1d"
     conv_channels: int | None = None
     conv_kernels: tuple[int, ...] = (5, 5)
+    stack_frames: int = 6
+    stack_hop: int = 3
     tie: Literal["none", "decoder"] = "decoder"
 
     def __post_init__(self) -> None:
@@ -43,6 +46,8 @@ class SpeechTransformerConfig(TransformerConfig):
             raise ValueError("conv_kernels must be odd, and at least one")
         if self.conv_channels is not None and (self.conv_channels < 2 or self.conv_channels % 2):
             raise ValueError("conv_channels must be even")
+        if not 1 <= self.stack_hop <= self.stack_frames:
+            raise ValueError("stack_hop must lie between 1 and stack_frames")
 
 
 class SpeechEncoder(nn.Module):
@@ -50,8 +55,12 @@ class SpeechEncoder(nn.Module):
 
     def __init__(self, config: SpeechTransformerConfig, feature_dim: int) -> None:
         super().__init__()
-        self.subsampler: Conv1dSubsampler | Conv2dSubsampler
-        if config.subsampler == "conv1d":
+        self.subsampler: Conv1dSubsampler | Conv2dSubsampler | StackSubsampler
+        if config.subsampler == "stack":
+            self.subsampler = StackSubsampler(
+                feature_dim, config.width, count=config.stack_frames, hop=config.stack_hop
+            )
+        elif config.subsampler == "conv1d":
             self.subsampler = Conv1dSubsampler(
                 feature_dim,
                 config.width,

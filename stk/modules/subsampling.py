@@ -1,4 +1,4 @@
-"""Convolutional subsamplers: frames to a quarter as many states."""
+"""Subsamplers: frames to fewer states, by convolutions or by stacking."""
 
 from __future__ import annotations
 
@@ -103,3 +103,32 @@ class Conv2dSubsampler(nn.Module):
             x = F.relu(norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
             lengths = LengthFormula((layer,))(lengths)
         return self.output(x.permute(0, 2, 3, 1).flatten(2)), lengths
+
+
+class StackSubsampler(nn.Module):
+    """Neighbouring frames side by side, every ``hop`` frames, then a linear layer.
+
+    State ``i`` sees frames ``hop * i .. hop * i + count - 1``; beyond the clip's end they are zero.
+
+    Args:
+        inputs: features of a frame.
+        width: of the states.
+        count: frames side by side.
+        hop: frames from one state to the next.
+
+    Attributes:
+        lengths: states as a function of frames: ``ceil(frames / hop)``.
+    """
+
+    def __init__(self, inputs: int, width: int, *, count: int = 6, hop: int = 3) -> None:
+        super().__init__()
+        self.count, self.hop = count, hop
+        self.lengths = LengthFormula(((1, hop, 0),))
+        self.output = linear(inputs * count, width)
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Subsample: ``frames (B, T, F)`` and lengths ``(B,)`` to ``(B, T', D)`` and lengths."""
+        mask = torch.arange(frames.shape[1], device=frames.device) < lengths[:, None]
+        x = F.pad(zero_padding(frames, mask), (0, 0, 0, self.count - 1))
+        stacked = x.unfold(1, self.count, self.hop).transpose(2, 3).flatten(2)
+        return self.output(stacked), self.lengths(lengths)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from stk.data.batch import Batch, Item, Padded, Source
 from stk.data.example import Example
 from stk.objectives import task
 from stk.objectives.base import CollateContext, Objective
+
+if TYPE_CHECKING:
+    from stk.data.vocab import Vocab
 
 C = TypeVar("C", bound=task.SourceConfig)
 
@@ -34,6 +37,21 @@ class SequenceBatch(Batch):
     sizes: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Output ids as text.
+
+    Attributes:
+        text: what the task is about: the translation, or the transcript where that is all.
+        transcript: what was heard, where the same output says it; else None.
+        separated: whether the tag between the two was written; None where there is none.
+    """
+
+    text: str
+    transcript: str | None = None
+    separated: bool | None = None
+
+
 class SequenceObjective(Objective, Generic[C]):
     """Base of objectives that read one source and name one text as what decoding writes.
 
@@ -43,6 +61,9 @@ class SequenceObjective(Objective, Generic[C]):
 
     texts: ClassVar[tuple[str, ...]] = ()
     """Names of the configuration keys that hold a text field which must not be empty."""
+
+    written_tags: tuple[str, ...] = ()
+    """Tags of the target vocabulary that the decoder itself writes; decoding forbids all others."""
 
     def __init__(self, config: C) -> None:
         self.config = config
@@ -73,6 +94,10 @@ class SequenceObjective(Objective, Generic[C]):
         if not isinstance(config, task.TargetConfig):
             return []
         return task.prefix_ids(example, task.vocab_of(context, config.target_view), config.prefix)
+
+    def read(self, ids: Sequence[int], vocab: Vocab) -> Written:
+        """Text of what the decoder wrote after the prefix."""
+        return Written(vocab.decode(ids))
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """``examples``, and ``tokens`` and ``ctc_tokens`` as far as the objective has them."""

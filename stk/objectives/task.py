@@ -139,18 +139,27 @@ def collate_target(
 ) -> TargetTokens:
     """Decoder input and the labels of everything but the prefix."""
     vocab = vocab_of(context, config.target_view)
-    inputs, labels, starts = [], [], []
+    rows = []
     for item in items:
         prefix = prefix_ids(item.example, vocab, config.prefix)
         pieces = vocab.encode(getattr(item.example, config.target))
-        inputs.append([vocab.bos, *prefix, *pieces])
-        labels.append([*pieces, vocab.eos])
-        starts.append(len(prefix))
-    padded = Padded.stack(inputs, fill=vocab.pad)
+        rows.append(([*prefix, *pieces], len(prefix)))
+    return stack_target(rows, vocab)
+
+
+def stack_target(rows: Sequence[tuple[Sequence[int], int]], vocab: Vocab) -> TargetTokens:
+    """Decoder input and labels of rows of ids.
+
+    Args:
+        rows: for every row all ids between bos and eos, and how many of the first are no labels.
+        vocab: whose bos and eos go around them.
+    """
+    labels = [[*ids[silent:], vocab.eos] for ids, silent in rows]
+    padded = Padded.stack([[vocab.bos, *ids] for ids, _ in rows], fill=vocab.pad)
     width = padded.data.shape[1]
     places = [
-        torch.arange(row * width + start, row * width + start + len(ids))
-        for row, (start, ids) in enumerate(zip(starts, labels, strict=True))
+        torch.arange(row * width + silent, row * width + len(ids) + 1)
+        for row, (ids, silent) in enumerate(rows)
     ]
     flat = torch.tensor([label for ids in labels for label in ids], dtype=torch.int64)
     return TargetTokens(padded, torch.cat(places), flat)

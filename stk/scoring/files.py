@@ -59,8 +59,10 @@ def read_references(path: str | Path, field: TextField = "tgt_text") -> Referenc
     return References(texts, rows, path)
 
 
-def read_outputs(path: str | Path) -> Outputs:
+def read_outputs(path: str | Path, field: TextField = "tgt_text") -> Outputs:
     """Read a system's outputs: what ``stk-decode --output`` wrote (``.jsonl``), or plain lines.
+
+    With ``field="src_text"`` a row's ``transcript`` is taken where it has one, else its ``text``.
 
     Raises:
         StkError: no such file, or a row that is no decoding output.
@@ -74,7 +76,8 @@ def read_outputs(path: str | Path) -> Outputs:
         data = _object(line, path, row)
         if not isinstance(data.get("id"), str) or not isinstance(data.get("text"), str):
             raise StkError("no decoding output: needs id and text", file=path, row=row)
-        texts.append(data["text"])
+        heard = data.get("transcript") if field == "src_text" else None
+        texts.append(heard if isinstance(heard, str) else data["text"])
         ids.append(data["id"])
     if len(set(ids)) != len(ids):
         twice = next(name for name in ids if ids.count(name) > 1)

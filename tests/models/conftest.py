@@ -26,6 +26,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "text_ctc": {"name": "text_transformer", "ctc_layer": 3},
     "speech_conv1d": {"name": "speech_transformer", "conv_channels": 12, "ctc_layer": 2},
     "speech_conv2d": {"name": "speech_transformer", "conv_channels": 4, "subsampler": "conv2d"},
+    "speech_stack": {"name": "speech_transformer", "subsampler": "stack", "stack_hop": 4},
+    "costt_unshrunk": {
+        "name": "costt",
+        "semantic_layers": 2,
+        "conv_channels": 12,
+        "reduce": "none",
+    },
     "speech_post": {"name": "speech_transformer", "conv_channels": 12, "norm": "post"},
 }
 VOCAB = 31

@@ -93,7 +93,7 @@ def test_streaming_is_independent_of_the_chunks(size: int) -> None:
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_models_say_which_protocol_they_follow(name: str) -> None:
     sizes = {"encoder_layers": 1, "decoder_layers": 1, "width": 8, "ffn": 8, "heads": 2}
-    model = build_model({"name": name, **sizes}, {"src": 9, "tgt": 9}, 20)
+    model = build_model({"name": name, **sizes}, dict.fromkeys(("src", "tgt", "ctc"), 9), 20)
     assert isinstance(model, Autoregressive)
     assert not isinstance(model, (NonAutoregressive, Streaming))
     assert isinstance(Doubling(), NonAutoregressive) and isinstance(CausalAverage(), Streaming)
