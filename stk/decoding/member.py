@@ -145,7 +145,12 @@ def load_member(
             file=loaded.path,
             mend="name another stream with --task",
         )
-    context = CollateContext(vocabs=loaded.vocabs, frontend=loaded.frontend, training=False)
+    context = CollateContext(
+        vocabs=loaded.vocabs,
+        frontend=loaded.frontend,
+        training=False,
+        wave_lengths=getattr(loaded.model, "wave_lengths", None),
+    )
     return Member(loaded.model, objective, context, str(checkpoint))
 
 

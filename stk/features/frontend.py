@@ -72,6 +72,12 @@ class FrontEnd:
             return samples // self._shift
         return 0 if samples < self._window else 1 + (samples - self._window) // self._shift
 
+    def least_samples(self, frames: int) -> int:
+        """Samples that a clip of so many frames (for waveforms: whole shifts) has at least."""
+        if frames < 1 or self.config.kind == "waveform":
+            return frames * self._shift
+        return self._window + (frames - 1) * self._shift
+
     def __call__(
         self,
         waveforms: Sequence[Tensor],

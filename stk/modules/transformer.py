@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -217,13 +218,20 @@ class DecoderLayer(_Layer):
 class EncoderStack(nn.Module):
     """A stack of encoder layers; pre-norm stacks end in a normalisation.
 
+    Args:
+        shape: of the layers.
+        layers: how many.
+        layer_drop: probability of leaving out each layer of a pass in training (Fan et al., 2020);
+            every process draws for itself, from PyTorch's default generator of the CPU.
+
     Attributes:
         activation_checkpointing: whether the backward pass recomputes each layer instead of
             keeping what it needs; a training loop may set it.
     """
 
-    def __init__(self, shape: LayerShape, layers: int) -> None:
+    def __init__(self, shape: LayerShape, layers: int, *, layer_drop: float = 0.0) -> None:
         super().__init__()
+        self.layer_drop = layer_drop
         self.layers = nn.ModuleList(EncoderLayer(shape) for _ in range(layers))
         self.norm = LayerNorm(shape.width) if shape.norm == "pre" else None
         self.activation_checkpointing = False
@@ -244,7 +252,9 @@ class EncoderStack(nn.Module):
         """
         tapped: dict[int, Tensor] = {}
         for number, layer in enumerate(self.layers, 1):
-            if self.activation_checkpointing and self.training:
+            if self.training and self.layer_drop and float(torch.rand(())) < self.layer_drop:
+                pass
+            elif self.activation_checkpointing and self.training:
                 x = checkpoint(layer, x, rows, visible, use_reentrant=False)
             else:
                 x = layer(x, rows, visible)

@@ -32,6 +32,8 @@ class CollateContext:
         training: whether masks and noise of training are drawn.
         ctc_lengths: the model's CTC length as a function of a source's frames (or tokens), its
             attribute of that name; None where it has no CTC head.
+        wave_lengths: states of the model's wave encoder as a function of samples (an int or int64
+            lengths), its attribute of that name; None where it reads no samples.
     """
 
     vocabs: Mapping[str, Vocab]
@@ -40,6 +42,7 @@ class CollateContext:
     augment: AugmentConfig | None = None
     training: bool = True
     ctc_lengths: Callable[[int], int] | None = None
+    wave_lengths: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,14 @@ from stk.config.named import find_named
 from stk.config.strict import build
 from stk.objectives.base import Objective
 from stk.objectives.consecutive import Consecutive, ConsecutiveConfig
+from stk.objectives.contrastive import Contrastive, ContrastiveConfig
 from stk.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
 from stk.objectives.ctc import Ctc, CtcConfig
 from stk.objectives.joint import Joint, JointConfig
 
 OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
     "consecutive": (ConsecutiveConfig, Consecutive),
+    "contrastive": (ContrastiveConfig, Contrastive),
     "cross_entropy": (CrossEntropyConfig, CrossEntropy),
     "ctc": (CtcConfig, Ctc),
     "joint": (JointConfig, Joint),

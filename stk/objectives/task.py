@@ -118,7 +118,7 @@ def collate_source(items: Sequence[Item], config: SourceConfig, context: Collate
     """What the encoder reads, padded: frames (or samples) of sound, or ids of text.
 
     Raises:
-        StkError: the run has no features.
+        StkError: the run has no features, or a clip is too short for the model's wave encoder.
     """
     if config.source != "audio":
         padded = Padded.stack([source_ids(item.example, config, context) for item in items])
@@ -129,6 +129,14 @@ def collate_source(items: Sequence[Item], config: SourceConfig, context: Collate
     for item in items:
         if item.waveform is None:
             raise ValueError(f"example {item.example.id!r} came without its waveform")
+        if context.wave_lengths is not None and context.wave_lengths(len(item.waveform)) == 0:
+            raise StkError(
+                f"example {item.example.id!r} has {len(item.waveform)} samples, fewer than the "
+                "receptive field of the model's wave encoder",
+                file=item.example.file,
+                row=item.example.row,
+                mend="drop the row, or raise the stream's min_frames",
+            )
         waveforms.append(item.waveform)
     augment = context.augment if context.training else None
     return context.frontend(waveforms, [item.rng for item in items], augment)

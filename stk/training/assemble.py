@@ -70,11 +70,13 @@ def load_data(config: RunConfig, workers: Workers) -> Data:
     frontend = None if config.features is None else FrontEnd(config.features)
     with torch.device("meta"):  # a model without memory tells how long its outputs are
         shape = _build(config, vocabs, frontend)
+    _check_waveform(config, shape)
     context = CollateContext(
         vocabs=vocabs,
         frontend=frontend,
         sidecars={name: Sidecar(path) for name, path in config.sidecars.items()},
         ctc_lengths=getattr(shape, "ctc_lengths", None),
+        wave_lengths=getattr(shape, "wave_lengths", None),
     )
     quiet = dataclasses.replace(context, training=False)
     skipped = None
@@ -103,6 +105,20 @@ def new_model(config: RunConfig, data: Data) -> nn.Module:
 def _build(config: RunConfig, vocabs: Mapping[str, Vocab], frontend: FrontEnd | None) -> nn.Module:
     sizes = {view: len(vocab) for view, vocab in vocabs.items()}
     return build_model(config.model, sizes, None if frontend is None else frontend.dim)
+
+
+def _check_waveform(config: RunConfig, model: nn.Module) -> None:
+    """Samples must be scaled as the model's wave encoder is, or was pre-trained, with them."""
+    wanted: bool | None = getattr(model, "waveform_normalized", None)
+    if wanted is None or config.features is None:
+        return
+    if config.features.normalize_waveform != wanted:
+        raise StkError(
+            f"features.normalize_waveform is {config.features.normalize_waveform}, but the wave "
+            f"encoder wants {wanted}: clips have zero mean and unit variance where its extractor "
+            "has layer norm, and only there",
+            mend=f"set features.normalize_waveform={str(wanted).lower()}",
+        )
 
 
 def seed_process(config: RunConfig, workers: Workers) -> None:
