@@ -165,8 +165,10 @@ def speak_all(requests: Sequence[Request], processes: int) -> Iterator[Request]:
 
 
 def _reap(running: dict[int, Request]) -> Request:
-    child, status = os.wait()
+    # The oldest by its number: os.wait() would also take children that others have started.
+    child = next(iter(running))
     request = running.pop(child)
+    _, status = os.waitpid(child, 0)
     if status != 0:
         raise StkError(f"no sound for {request.text!r}", file=request.path)
     return request
