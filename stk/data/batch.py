@@ -80,7 +80,16 @@ class Source(Padded):
     """What an encoder reads. The dtype tells sound from text.
 
     ``data`` is float ``(B, T, F)`` frames, float ``(B, N)`` samples, or int64 ``(B, S)`` ids.
+
+    Attributes:
+        positions: ``(B, S)`` int64, where each token of a text stands; None: one after another.
+        languages: ``(B, S)`` int64, the language of each token, or None.
+        target_languages: ``(B,)`` int64, the language that is to be written, or None.
     """
+
+    positions: Tensor | None = None
+    languages: Tensor | None = None
+    target_languages: Tensor | None = None
 
     @property
     def is_text(self) -> bool:

@@ -90,15 +90,19 @@ def vocab_size(vocab_sizes: Mapping[str, int], view: str) -> int:
 
 
 def run_stack(
-    stack: EncoderStack, x: Tensor, rows: Rows, tap: int | None
+    stack: EncoderStack,
+    x: Tensor,
+    rows: Rows,
+    tap: int | None,
+    visible: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Run an encoder stack over ``x``, packed by ``rows``.
+    """Run an encoder stack over ``x``, packed by ``rows``; ``visible`` as the stack reads it.
 
     Returns:
         The output ``(B, T, D)``, zero in the padding, and likewise that of layer ``tap`` (None
         without one). The tapped last layer is the output itself, final norm included.
     """
-    x, tapped = stack(x, rows, None, () if tap is None else (tap,))
+    x, tapped = stack(x, rows, visible, () if tap is None else (tap,))
     states = rows.clean(x)
     if tap is None:
         return states, None
@@ -153,6 +157,7 @@ class EncoderDecoder(nn.Module, ABC):
         target: Tensor,
         target_lengths: Tensor,
         memory_visible: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         """Teacher-forced decoder states ``(B, U, D)``, which :meth:`project` turns into logits.
 
@@ -162,8 +167,17 @@ class EncoderDecoder(nn.Module, ABC):
             target_lengths: ``(B,)`` int64.
             memory_visible: ``(1, U)`` or ``(B, U)`` int64, encoder states each position sees;
                 None: all.
+            places: ``(B, U)`` int64 positions of the target's tokens; None: one after another.
         """
-        return self.decoder(target, target_lengths, encoded.states, encoded.lengths, memory_visible)
+        return self.decoder(
+            target,
+            target_lengths,
+            encoded.states,
+            encoded.lengths,
+            memory_visible,
+            places=places,
+            languages=encoded.extra.get("target_languages"),
+        )
 
     def project(self, states: Tensor) -> Tensor:
         """Logits ``(..., V)`` of decoder states ``(..., D)``, of any leading shape."""
@@ -176,7 +190,8 @@ class EncoderDecoder(nn.Module, ABC):
 
     def start(self, encoded: Encoded) -> TransformerState:
         """A search state with one hypothesis a sentence and nothing read."""
-        return self.decoder.start(encoded.states, encoded.lengths)
+        languages = encoded.extra.get("target_languages")
+        return self.decoder.start(encoded.states, encoded.lengths, languages)
 
     def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
         """Read ``tokens (B, K)`` int64; return logits ``(B, K, V)`` of what follows, and the state.

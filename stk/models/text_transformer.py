@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
@@ -14,10 +14,10 @@ from stk.models.encoder_decoder import EncoderDecoder, TransformerConfig, run_st
 from stk.models.outputs import Encoded
 from stk.modules.decoder import Decoder
 from stk.modules.dropout import dropout
-from stk.modules.embedding import TokenEmbedding
 from stk.modules.lengths import LengthFormula
-from stk.modules.positions import positions
+from stk.modules.norm import LayerNorm
 from stk.modules.rows import Rows
+from stk.modules.text_embedding import EmbeddingShape, TextEmbedding
 from stk.modules.transformer import EncoderStack, LayerShape
 
 
@@ -26,45 +26,68 @@ class TextTransformerConfig(TransformerConfig):
     """Configuration of :class:`TextTransformer`.
 
     ``tie`` shares embeddings: ``none``, ``decoder`` (target embedding and output projection), or
-    ``all`` (those and the source embedding; both views must be one vocabulary).
+    ``all`` (those and the source embedding; both views must be one vocabulary). ``languages`` is
+    the size of the tables of language embeddings, at least the number of the vocabulary's tags
+    (0: none). ``embedding_norm`` normalises what enters both stacks, ``embedding_scale``
+    multiplies token vectors by ``sqrt(width)``, ``output_bias`` adds a bias to tied logits.
     """
 
     attention_dropout: float | None = 0.0
     activation_dropout: float | None = 0.0
     source_view: str = "src"
     tie: Literal["none", "decoder", "all"] = "decoder"
+    languages: int = 0
+    embedding_norm: bool = False
+    embedding_scale: bool = True
+    output_bias: bool = False
+    norm_eps: float = 1e-5
+
+    @property
+    def embedding_shape(self) -> EmbeddingShape:
+        """How tokens enter both stacks."""
+        return EmbeddingShape(
+            positions=self.positions,
+            max_positions=self.max_positions,
+            languages=self.languages,
+            scaled=self.embedding_scale,
+            normalize=self.embedding_norm,
+        )
 
 
-class TextEncoder(nn.Module):
-    """Embedding, positions, encoder layers."""
+class TextEncoder(TextEmbedding):
+    """Embedding, positions, encoder layers.
+
+    Args:
+        shape: of the layers.
+        layers: how many.
+        size: of the vocabulary.
+        embedding: how tokens enter.
+    """
 
     def __init__(
-        self, shape: LayerShape, layers: int, size: int, position_kind: str, position_limit: int
+        self, shape: LayerShape, layers: int, size: int, embedding: EmbeddingShape
     ) -> None:
-        super().__init__()
-        self.embedding = TokenEmbedding(size, shape.width)
-        self.positions = positions(position_kind, shape.width, position_limit)
+        super().__init__(size, shape.width, embedding)
         self.dropout = shape.dropout
         self.stack = EncoderStack(shape, layers)
 
     def forward(
-        self, tokens: Tensor, lengths: Tensor, tap: int | None = None
+        self, source: Source, tap: int | None = None, visible: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Encode ``tokens (B, S)`` int64.
+        """Encode ``source.data (B, S)`` int64.
 
         Args:
-            tokens: ids, padded with 0.
-            lengths: ``(B,)`` int64.
+            source: ids, padded with 0, at will with positions and languages.
             tap: a layer, counted from 1, whose output is wanted too.
+            visible: ``(1, S)`` or ``(B, S)`` int64, how many tokens each one sees; None: all.
 
         Returns:
             States ``(B, S, D)``, and those of layer ``tap`` or None; zero in the padding.
         """
-        rows = Rows(lengths, tokens.shape[1])
-        x = self.embedding(tokens)
-        x = x + self.positions(tokens.shape[1]).to(x.dtype)
+        rows = Rows(source.lengths, source.data.shape[1])
+        x = self.embed(source.data, places=source.positions, languages=source.languages)
         x = dropout(rows.pack(x), self.dropout, self.training)
-        return run_stack(self.stack, x, rows, tap)
+        return run_stack(self.stack, x, rows, tap, visible)
 
 
 class TextTransformer(EncoderDecoder):
@@ -114,16 +137,15 @@ class TextTransformer(EncoderDecoder):
             config.shape,
             config.encoder_layers,
             source_size,
-            config.positions,
-            config.max_positions,
+            config.embedding_shape,
         )
         self.decoder = Decoder(
             config.shape,
             config.decoder_layers,
             target_size,
-            position_kind=config.positions,
-            position_limit=config.max_positions,
+            embedding=config.embedding_shape,
             tied=config.tie != "none",
+            output_bias=config.output_bias,
         )
         if config.tie == "all":
             if source_size != target_size:
@@ -135,6 +157,7 @@ class TextTransformer(EncoderDecoder):
             self.encoder.embedding = self.decoder.embedding
         if config.ctc_layer is not None:
             self.add_ctc(vocab_size(vocab_sizes, config.ctc_view), LengthFormula())
+        set_eps(self, config.norm_eps)
 
     def encode(self, source: Source) -> Encoded:
         """Encode ``source.data (B, S)`` int64.
@@ -144,5 +167,15 @@ class TextTransformer(EncoderDecoder):
         """
         if not source.is_text:
             raise ValueError("text_transformer encodes token ids, not sound")
-        states, tapped = self.encoder(source.data, source.lengths, self.config.ctc_layer)
-        return self.with_ctc(states, source.lengths, tapped)
+        states, tapped = self.encoder(source, self.config.ctc_layer)
+        encoded = self.with_ctc(states, source.lengths, tapped)
+        if source.target_languages is None:
+            return encoded
+        return replace(encoded, extra={"target_languages": source.target_languages})
+
+
+def set_eps(model: nn.Module, eps: float) -> None:
+    """Give every layer normalisation of a model this ``eps``."""
+    for module in model.modules():
+        if isinstance(module, LayerNorm):
+            module.eps = eps

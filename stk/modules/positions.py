@@ -41,6 +41,12 @@ class SinusoidalPositions(nn.Module):
             self.table = longer.to(self.table.dtype)
         return self.table[start:end]
 
+    def at(self, places: Tensor) -> Tensor:
+        """Positions ``(...)`` int64, each at least 0, of any order: ``(..., width)``."""
+        if places.device.type == "cpu" and places.numel():
+            self(int(places.max()) + 1)  # the table grows; a GPU's counts are not waited for
+        return self.table[places]
+
 
 class LearnedPositions(nn.Module):
     """A trained vector per position, for at most ``limit`` positions."""
@@ -59,6 +65,10 @@ class LearnedPositions(nn.Module):
         if start + count > len(self.weight):
             raise ValueError(f"{start + count} positions asked of {len(self.weight)} learned ones")
         return self.weight[start : start + count]
+
+    def at(self, places: Tensor) -> Tensor:
+        """Positions ``(...)`` int64 in ``0..limit-1``, of any order: ``(..., width)``."""
+        return self.weight[places]
 
 
 def positions(kind: str, width: int, limit: int) -> SinusoidalPositions | LearnedPositions:
