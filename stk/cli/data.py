@@ -7,6 +7,7 @@ stk-data convert    Kaldi data directories and fairseq TSVs, in and out
 stk-data prepare    measure durations; optionally bring sound to one format
 stk-data vocab      make a vocabulary
 stk-data cmvn       feature statistics of a corpus
+stk-data teacher    a teacher's most probable tokens, for distillation
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from stk.cli import data_inspect, data_make
+from stk.cli import data_inspect, data_make, data_models
 from stk.cli.common import run
 
 
@@ -28,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
     data_inspect.add_to(commands)
     data_make.add_to(commands)
+    data_models.add_to(commands)
     return p
 
 

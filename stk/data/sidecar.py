@@ -55,11 +55,14 @@ class SidecarWriter:
     Args:
         path: directory to make (or to replace, once all is written).
         made_by: hash of what makes it, see :func:`made_by`.
+        parts: JSON values by name that readers compare one by one, see :meth:`Sidecar.expect`.
     """
 
-    def __init__(self, path: str | Path, made_by: str) -> None:
+    def __init__(
+        self, path: str | Path, made_by: str, parts: Mapping[str, object] | None = None
+    ) -> None:
         self.path = Path(path)
-        self._made_by = made_by
+        self._made_by, self._parts = made_by, dict(parts or {})
         self._part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
         self._keys: dict[int, str] = {}
         self._files: dict[str, BinaryIO] = {}
@@ -128,7 +131,8 @@ class SidecarWriter:
         for name, offsets in self._offsets.items():
             np.save(self._part / f"{name}.offsets.npy", np.frombuffer(offsets, dtype=np.int64))
         fields = {n: {"dtype": d, "tail": list(t)} for n, (d, t) in self._kinds.items()}
-        meta = {"made_by": self._made_by, "rows": len(keys), "fields": fields}
+        meta: dict[str, object] = {"made_by": self._made_by, "parts": self._parts}
+        meta |= {"rows": len(keys), "fields": fields}
         (self._part / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
         if self.path.exists():
             old = self.path.with_name(f".{self.path.name}.{os.getpid()}.old")
@@ -171,6 +175,7 @@ class Sidecar:
         try:
             meta = json.loads((self.path / "meta.json").read_text(encoding="utf-8"))
             self.made_by: str = meta["made_by"]
+            self.parts: dict[str, Any] = meta.get("parts", {})
             self._fields: dict[str, dict[str, Any]] = meta["fields"]
             self._keys = np.load(self.path / "keys.npy", mmap_mode="r")
             self._order = np.load(self.path / "order.npy", mmap_mode="r")
@@ -207,6 +212,28 @@ class Sidecar:
                 file=self.path,
                 mend="make the sidecar again with the present models and vocabularies",
             )
+
+    def expect(self, **parts: object) -> None:
+        """Raise StkError unless each of ``parts`` is what the sidecar was made with."""
+        for name, wanted in parts.items():
+            found = self.parts.get(name)
+            if found != wanted:
+                raise StkError(
+                    f"was made with {name} {str(found)[:24]}, not {str(wanted)[:24]}",
+                    file=self.path,
+                    mend="make the sidecar again with the present models and vocabularies",
+                )
+
+    def tail(self, field: str) -> tuple[int, ...]:
+        """Shape of one element of a field.
+
+        Raises:
+            StkError: there is no such field.
+        """
+        if field not in self._fields:
+            known = ", ".join(self._fields) or "none"
+            raise StkError(f"has no field {field!r}", file=self.path, mend=f"it has {known}")
+        return tuple(self._fields[field]["tail"])
 
     def __len__(self) -> int:
         return len(self._keys)

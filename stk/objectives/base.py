@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
@@ -63,6 +64,23 @@ class Context:
     generate: Callable[..., list[list[int]]] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Helper:
+    """A frozen model of the run and what belongs to it, for :meth:`Objective.check_helpers`.
+
+    Attributes:
+        model: in eval mode, without gradients.
+        vocabs: view name -> vocabulary, of the model's own run.
+        digest: hexadecimal, of its weights.
+        file: its checkpoint, for messages.
+    """
+
+    model: nn.Module
+    vocabs: Mapping[str, Vocab]
+    digest: str
+    file: Path
+
+
 @dataclass(frozen=True)
 class Sum:
     """One named loss (or metric) of a micro-batch: a 0-dim sum and what it is divided by.
@@ -114,6 +132,16 @@ class Objective(ABC):
 
         Examples are counted in the report before step 1 by what stands before a colon; all of
         the text goes to the list of rows left out.
+        """
+        return None
+
+    def check_helpers(self, helpers: Mapping[str, Helper], context: CollateContext) -> None:
+        """Raise unless helpers and sidecars are what this objective can use.
+
+        It is called once, before the first update.
+
+        Raises:
+            StkError: says which of them does not fit, and why.
         """
         return None
 

@@ -80,9 +80,22 @@ def target_sums(
     Only positions that have a label are projected onto the vocabulary: padding and prefix cost
     nothing there.
     """
+    logits = target_logits(model, encoded, target)
+    return logit_sums(logits, target.labels, smoothing, weight, name)
+
+
+def target_logits(model: Any, encoded: Encoded, target: task.TargetTokens) -> Tensor:
+    """Logits ``(N, V)`` at the positions that have a label."""
     states: Tensor = model.decode_states(encoded, target.inputs.data, target.inputs.lengths)
-    logits = model.project(states.flatten(0, 1).index_select(0, target.places))
-    loss, nll, correct = smoothed_cross_entropy(logits, target.labels, smoothing)
+    logits: Tensor = model.project(states.flatten(0, 1).index_select(0, target.places))
+    return logits
+
+
+def logit_sums(
+    logits: Tensor, labels: Tensor, smoothing: float, weight: float, name: str = "loss"
+) -> dict[str, Sum]:
+    """Cross-entropy of ``logits (N, V)`` against ``labels (N,)``, and its metrics."""
+    loss, nll, correct = smoothed_cross_entropy(logits, labels, smoothing)
     return {
         name: Sum(loss, "tokens", weight),
         "nll": Sum(nll, "tokens", 0.0),

@@ -12,6 +12,7 @@ from stk.objectives.consecutive import Consecutive, ConsecutiveConfig
 from stk.objectives.contrastive import Contrastive, ContrastiveConfig
 from stk.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
 from stk.objectives.ctc import Ctc, CtcConfig
+from stk.objectives.distillation import Distillation, DistillationConfig
 from stk.objectives.joint import Joint, JointConfig
 
 OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
@@ -19,6 +20,7 @@ OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
     "contrastive": (ContrastiveConfig, Contrastive),
     "cross_entropy": (CrossEntropyConfig, CrossEntropy),
     "ctc": (CtcConfig, Ctc),
+    "distillation": (DistillationConfig, Distillation),
     "joint": (JointConfig, Joint),
 }
 """Name -> (configuration dataclass, objective class)."""

@@ -19,11 +19,12 @@ from stk.data.vocab import Vocab, load_vocab
 from stk.errors import StkError
 from stk.features.frontend import FrontEnd
 from stk.models.registry import build_model
-from stk.objectives.base import CollateContext, Objective
+from stk.objectives.base import CollateContext, Helper, Objective
 from stk.objectives.registry import build_objective
 from stk.training import rng
-from stk.training.checkpoint import load_model
+from stk.training.checkpoint import WEIGHTS, load_model
 from stk.training.distributed import Workers, blocks
+from stk.training.tensors import weights_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,13 +128,24 @@ def seed_process(config: RunConfig, workers: Workers) -> None:
     rng.seed_all(int(mixed[0]) % 2**63)
 
 
-def load_helpers(config: RunConfig, device: torch.device) -> dict[str, nn.Module]:
+def load_helpers(config: RunConfig, data: Data, device: torch.device) -> dict[str, nn.Module]:
     """The frozen models that objectives may use, in eval mode, by name.
 
     Raises:
-        StkError: a helper's checkpoint is missing or damaged.
+        StkError: a helper's checkpoint is missing or damaged, or an objective cannot use it.
     """
-    return {name: load_model(path, device).model for name, path in config.helpers.items()}
+    helpers = {}
+    for name, path in config.helpers.items():
+        loaded = load_model(path, device)
+        helpers[name] = Helper(
+            model=loaded.model,
+            vocabs=loaded.vocabs,
+            digest=weights_digest(loaded.path / WEIGHTS),
+            file=loaded.path,
+        )
+    for stream in (*data.streams, *data.validation):
+        stream.objective.check_helpers(helpers, data.context)
+    return {name: helper.model for name, helper in helpers.items()}
 
 
 def prepare(model: nn.Module, config: RunConfig) -> None:

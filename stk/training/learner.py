@@ -108,7 +108,7 @@ class Learner:
         self.wrapped = wrap(self.module, workers, config.training.strategy)
         self.optimizer = build_optimizer(model, config.optim, skip=self.freezer.never)
         self.hooks = build_hooks(config.hooks, model)
-        self.helpers = load_helpers(config, workers.device)
+        self.helpers = load_helpers(config, data, workers.device)
         self.generate = None if self.sharded else bind_generate(generate, model)
         self._modes_set = False
         if state is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -111,3 +112,9 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], *, file: Path)
         listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
         raise StkError(f"the weights do not fit the model: {listed}", file=file)
     model.load_state_dict(dict(weights), strict=True)
+
+
+def weights_digest(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file of weights, for sidecars that say which model made them."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

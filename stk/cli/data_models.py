@@ -1,0 +1,43 @@
+"""The commands of ``stk-data`` that run a model over a manifest: teacher."""
+
+from __future__ import annotations
+
+import argparse
+from itertools import chain
+from typing import Any
+
+from stk.cli.common import progress
+from stk.data.example import Example
+from stk.data.manifest import Manifest
+
+
+def add_to(commands: Any) -> None:
+    """Add the commands to ``stk-data``'s subparsers."""
+    p = commands.add_parser("teacher", help="a teacher's most probable tokens, as a sidecar")
+    p.add_argument("manifest", nargs="+", help="rows with what the teacher reads and writes")
+    p.add_argument("--checkpoint", required=True, metavar="DIR", help="of the teacher")
+    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument("--top", type=int, default=8, metavar="K", help="tokens kept a position (8)")
+    p.add_argument("--task", metavar="NAME", help="training stream of the teacher (the first)")
+    p.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda ... (cpu)")
+    p.set_defaults(body=_teacher)
+
+
+def _examples(args: argparse.Namespace) -> list[Example]:
+    return list(chain.from_iterable(Manifest(path) for path in args.manifest))
+
+
+def _teacher(args: argparse.Namespace) -> int:
+    from stk.decoding.teacher import write_teacher
+
+    count = write_teacher(
+        args.checkpoint,
+        _examples(args),
+        args.out,
+        top=args.top,
+        task=args.task,
+        device=args.device,
+        track=lambda batches: progress(batches, title="teacher"),
+    )
+    print(f"{args.out}: {count} rows")
+    return 0
