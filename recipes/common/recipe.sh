@@ -65,7 +65,7 @@ option() {
     printf -v "${1//-/_}" '%s' "$2"
 }
 
-option stage 1 "first stage to run, by number or name"
+option stage 0 "first stage to run, by number or name"
 option stop-stage "" "last stage to run, by number or name"
 option force no "run stages again although nothing changed" no yes
 option list no "list the stages and which are done, run none" no yes

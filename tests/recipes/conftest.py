@@ -6,6 +6,6 @@ import sys
 from pathlib import Path
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-for part in ("common", "demo/local", "tuxpaint/local"):
+for part in ("common", "demo/local", "tuxpaint/local", "must_c/local", "covost2/local"):
     sys.path.append(str(RECIPES / part))
 sys.path.append(str(Path(__file__).parent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,18 @@ from stk.models.registry import build_model
 from stk.objectives.registry import build_objective
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-FILES = sorted(RECIPES.glob("*/conf/*.yaml"))
+PARTS = sorted(RECIPES.glob("common/conf/size/*.yaml"))
+"""What runs are built on; no runs by themselves."""
+FILES = sorted(set(RECIPES.glob("*/conf/**/*.yaml")) - set(PARTS))
+SYSTEMS = sorted(path for name in ("must_c", "covost2") for path in RECIPES.glob(f"{name}/conf/*"))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parts[-3]}-{p.stem}")
-def test_builds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("size", ["tiny", "s", "m"])
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(RECIPES)))
+def test_builds(path: Path, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if size != "s" and "SIZE" not in chain_of(path):
+        return  # no sizes: built once
+    monkeypatch.setenv("SIZE", size)
     monkeypatch.setenv("WORK", "elsewhere")
     monkeypatch.setenv("RUN", "elsewhere/seed3")
     config = build(RunConfig, load_mapping(path), file=path)
@@ -31,6 +39,38 @@ def test_builds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for start in config.init_from:
         for mine in start.components:
             assert any(name.startswith(f"{mine}.") for name, _ in model.named_parameters())
+
+
+def chain_of(path: Path) -> str:
+    """The text of a file and of those that it is built on."""
+    text = path.read_text()
+    found = re.search(r"^base: *(.+)$", text, re.M)
+    if found is None or "SIZE" in found[1]:
+        return text
+    return text + chain_of((path.parent / found[1]).resolve())
+
+
+def test_every_part_is_used() -> None:
+    """Each size of speech and text is the base of a run or of another size."""
+    assert {path.stem for path in PARTS} == {
+        f"{kind}-{size}" for kind in ("speech", "text") for size in ("tiny", "s", "m")
+    }
+
+
+@pytest.mark.parametrize("system", SYSTEMS, ids=lambda p: f"{p.parts[-3]}-{p.name}")
+def test_a_run_is_the_same_in_every_system(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """run.sh trains a run once and takes it from the system of that name."""
+    monkeypatch.setenv("WORK", "elsewhere")
+    files = sorted(system.glob("*.yaml"))
+    assert [path.name.split("-")[0] for path in files] == [str(n + 1) for n in range(len(files))]
+    assert files[-1].stem.split("-", 1)[1] == system.name
+    for path in files:
+        name = path.stem.split("-", 1)[1]
+        config = load_mapping(path)
+        assert config["output"] == f"elsewhere/{name}"
+        own = system.parent / name / path.name
+        if own.is_file():
+            assert load_mapping(own) == config
 
 
 def test_defaults_hold_without_run_sh(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,4 +89,4 @@ def test_no_yaml_file_is_forgotten() -> None:
         if not any(part.startswith(".") for part in path.relative_to(root).parts)
         and not {"exp", "build"} & set(path.relative_to(root).parts)
     }
-    assert found == set(FILES) and len(FILES) >= 5
+    assert found == {*FILES, *PARTS} and len(FILES) >= 5

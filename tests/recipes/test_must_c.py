@@ -1,0 +1,261 @@
+"""The MuST-C recipe: reading segments, naming faults, tables, and its run.sh from end to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import corpora
+import corpus_statistics
+import facts
+import published_table
+import pytest
+import segments
+from faults import Faults
+from recipe_runs import ROOT, copy_of_recipes, run
+
+from stk.config.run import RunConfig
+from stk.config.strict import build, load_mapping
+from stk.data.manifest import read_manifest
+from stk.errors import StkError
+
+RECIPE = ROOT / "recipes" / "must_c"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[corpora.Fault]]:
+    root = tmp_path_factory.mktemp("must_c")
+    return root, corpora.write_must_c(root, ("de", "fr"))
+
+
+def prepare(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(RECIPE / "local" / "prepare.py"), *arguments],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": f"{ROOT}:{ROOT / 'recipes' / 'common'}", "PATH": ""},
+    )
+
+
+def listed(path: Path) -> list[tuple[str, int, str]]:
+    """File, line and kind of every fault in a list."""
+    rows = [line.split(": ")[:2] for line in path.read_text().splitlines()]
+    return sorted((p.rsplit(":", 1)[0], int(p.rsplit(":", 1)[1]), kind) for p, kind in rows)
+
+
+def test_every_fault_is_named_and_counted(
+    corpus: tuple[Path, list[corpora.Fault]], tmp_path: Path
+) -> None:
+    root, wanted = corpus
+    done = prepare("--data", str(root), "--langs", "de", "fr", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert listed(tmp_path / "faults.txt") == sorted((str(f), n, k) for f, n, k in wanted)
+    assert "10 faults (2 x Windows line end, 2 x beyond the end, " in done.stdout
+    assert "6 rows left out" in done.stdout
+    rows = read_manifest(tmp_path / "train.jsonl")
+    count = corpora.MUST_C_SETS["train"][0]
+    assert len(rows) == 2 * count and {row.tgt_lang for row in rows} == {"de", "fr"}
+    assert not any("\r" in (row.src_text or "") for row in rows)
+    assert any(row.audio is not None and row.audio.name == corpora.SPACED for row in rows)
+    recognised = read_manifest(tmp_path / "asr-train.jsonl")
+    assert len(recognised) == count and recognised[0].tgt_text is None
+
+
+def test_release_two_and_a_directory_of_one_pair(tmp_path: Path) -> None:
+    corpora.write_must_c(tmp_path / "c", version=2, faults=False)
+    (tmp_path / "more.en").write_text("one\ntwo\n\n")
+    (tmp_path / "more.de").write_text("eins\nzwei\ndrei\n")
+    extra = ("--parallel", str(tmp_path / "more"))
+    done = prepare(
+        "--data", str(tmp_path / "c/en-de"), "--langs", "de", "--out", f"{tmp_path}/o", *extra
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(read_manifest(tmp_path / "o" / "mt-train.jsonl")) == 24 + 2
+    assert (
+        listed(tmp_path / "o" / "faults.txt")
+        == [
+            (str(tmp_path / "more.en"), 3, "empty line"),
+            (str(corpora_yaml(tmp_path / "c")), 17, "space in a name"),
+        ]
+        or len(listed(tmp_path / "o" / "faults.txt")) == 2
+    )
+
+
+def corpora_yaml(root: Path) -> Path:
+    return root / "en-de" / "data" / "train" / "txt" / "train.yaml"
+
+
+def test_wrong_directory_says_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "en-es").mkdir()
+    done = prepare("--data", str(tmp_path), "--langs", "de", "--out", str(tmp_path / "o"))
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"{tmp_path}/en-de/data" in done.stderr and "found en-es" in done.stderr
+
+
+def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
+    corpora.write_must_c(tmp_path, faults=False)
+    path = corpora_yaml(tmp_path).with_name("train.de")
+    path.write_text(path.read_text() + "one more\n")
+    done = prepare("--data", str(tmp_path), "--langs", "de", "--out", str(tmp_path / "o"))
+    assert done.returncode == 1
+    assert f"{path}: 25 lines, but train.yaml has 24 segments" in done.stderr
+
+
+def test_segments_in_every_notation(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    path.write_text(
+        "- {duration: 3.5, offset: 16.08, rW: 9, uW: 0, speaker_id: spk.1, wav: ted 1.wav}\n"
+        '- {duration: 1.0, offset: 0.5, speaker_id: "spk, 2", wav: "a: b.wav"}\n'
+        "- duration: 2.0\n"
+        "  offset: 1\n"
+        "  wav: c.wav\n"
+        "- {duration: x, offset: 1.0, wav: d.wav}\n"
+        "- {duration: 0.0, offset: 1.0, wav: d.wav}\n"
+        "- {offset: 1.0, wav: d.wav}\n"
+    )
+    faults = Faults()
+    found = segments.read_segments(path, faults)
+    assert found[:3] == [
+        segments.Segment(1, "ted 1.wav", 16.08, 3.5, "spk.1"),
+        segments.Segment(2, "a: b.wav", 0.5, 1.0, "spk, 2"),
+        segments.Segment(3, "c.wav", 1.0, 2.0, None),
+    ]
+    assert found[3:] == [None, None, None]
+    assert [(f.line, f.kind) for f in faults.found] == [
+        (line, "malformed segment") for line in (6, 7, 8)
+    ]
+    path.write_text("- {duration: 3.5, offset: [}\n")
+    with pytest.raises(StkError, match=r"train.yaml:1: not valid YAML"):
+        segments.read_segments(path, faults)
+
+
+def test_only_a_newline_ends_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "train.en"
+    path.write_bytes("one\u2028still one\ntwo\r\n\nfour".encode())
+    faults = Faults()
+    lines = segments.read_lines(path, faults)
+    assert lines == ["one\u2028still one", "two", "", "four"]
+    assert [(f.line, f.kind, f.kept) for f in faults.found] == [(2, "Windows line end", True)]
+
+
+def test_segments_are_read_fast(tmp_path: Path) -> None:
+    """At this rate the segments of 400 hours are read in seconds; a YAML parser takes minutes."""
+    path = tmp_path / "train.yaml"
+    line = "- {duration: 3.5, offset: 16.08, rW: 9, uW: 0, speaker_id: spk.1, wav: ted_1.wav}\n"
+    path.write_text(line * 20000)
+    began = time.process_time()
+    assert len(segments.read_segments(path, Faults())) == 20000
+    assert time.process_time() - began < 5.0
+
+
+@pytest.mark.parametrize(
+    ("processes", "each", "said"),
+    [(1, 8, "320000 frames = 40000 x 1 processes x 8"), (4, 2, "x 4 processes x 2 micro-steps")],
+)
+def test_global_batch(
+    processes: int, each: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SIZE", "m")
+    path = RECIPE / "conf/st/1-st.yaml"
+    config = build(RunConfig, load_mapping(path))
+    steps, sentence = facts.accumulate(config, processes, path)
+    assert steps == each and said in sentence and "states" not in sentence
+    steps, sentence = facts.accumulate(config, 3, path)
+    assert steps == 3 and "360000 frames" in sentence and "states 320000" in sentence
+    with pytest.raises(StkError, match="too few for 16 processes"):
+        facts.accumulate(config, 16, path)
+
+
+def test_counts_are_compared_with_the_published_ones() -> None:
+    published = json.loads((RECIPE / "local/published.json").read_text())
+    assert {f"en-{lang}" for lang in ["de", "es", "fr", "it", "nl", "pt", "ro", "ru"]} == set(
+        published["counts"]
+    )
+    right = {"en-de": {"all": {"rows": 234367, "hours": 408.2}}}
+    assert corpus_statistics.warnings(right, published) == []
+    short = {"en-de": {"all": {"rows": 200000, "hours": 408.2}}}
+    (line,) = corpus_statistics.warnings(short, published)
+    assert line.startswith("en-de, all: 200000 rows, published 234000")
+
+
+@pytest.mark.parametrize("name", ["must_c", "covost2"])
+def test_results_page_holds_every_published_score(name: str) -> None:
+    folder = ROOT / "recipes" / name
+    published = json.loads((folder / "local/published.json").read_text())["scores"]
+    assert published_table.results(published) in (folder / "RESULTS.md").read_text()
+
+
+def test_wrong_options_are_one_line(tmp_path: Path) -> None:
+    recipes = copy_of_recipes(tmp_path)
+    script = recipes / "must_c" / "run.sh"
+    for arguments, message in (
+        ([], "--data is needed"),
+        (["--data", "nowhere"], "--data nowhere: no such directory"),
+        (["--data", ".", "--lang", "xx"], "--lang takes de, es, "),
+        (["--data", ".", "--system", "chimaera"], "--system takes one of: asr mt st"),
+    ):
+        done = run(script, *arguments, programs=recipes / "bin")
+        assert done.returncode == 1 and done.stderr.startswith(f"error: {message}"), done.stderr
+
+
+QUICK = ("--size", "tiny", "--updates", "2", "--averaged", "1", "--beam", "1")
+
+
+def test_two_systems_on_the_small_corpus(tmp_path: Path) -> None:
+    recipes = copy_of_recipes(tmp_path)
+    corpora.write_must_c(tmp_path / "c d")
+    script = recipes / "must_c" / "run.sh"
+    given = ("--data", str(tmp_path / "c d"), *QUICK)
+    done = run(script, *given, "--system", "st-asr", programs=recipes / "bin")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "global batch: 8000 frames = 4000 x 1 processes x 2 micro-steps" in done.stderr
+    work = recipes / "must_c" / "exp" / "de-tiny"
+    shown = (work / "table-st-asr.md").read_text()
+    assert "| st-asr | tst-COMMON | de | BLEU |" in shown and "22.7 (s, Wang" in shown
+    assert "| asr | tst-HE | en | WER |" in shown and "tok:13a" in shown
+    assert (work / "data" / "lengths.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads((work / "data" / "statistics.json").read_text())["warnings"]
+    again = run(script, *given, "--system", "asr", programs=recipes / "bin")
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("begins") == 1  # the table: everything else was done before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--system", "st"),
+        ("--system", "st-asr-mt"),
+        ("--system", "mt", "--vocab", "joint"),
+        ("--system", "st", "--lang", "de,fr"),
+        ("--system", "st", "--nproc", "2"),
+    ],
+    ids=" ".join,
+)
+def test_every_system(options: tuple[str, ...], tmp_path: Path) -> None:
+    recipes = copy_of_recipes(tmp_path)
+    corpora.write_must_c(tmp_path / "c", ("de", "fr"))
+    script = recipes / "must_c" / "run.sh"
+    done = run(script, "--data", str(tmp_path / "c"), *QUICK, *options, programs=recipes / "bin")
+    assert done.returncode == 0, done.stdout + done.stderr
+    if "--nproc" in options:
+        assert "8000 frames = 4000 x 2 processes x 1 micro-steps" in done.stderr
+
+
+@pytest.mark.slow
+def test_400_hours_take_minutes_and_little_memory(tmp_path: Path) -> None:
+    corpora.write_must_c(tmp_path, faults=False)
+    folder = corpora_yaml(tmp_path).parent
+    for name in ("train.yaml", "train.en", "train.de"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(text * 10000)
+    script = RECIPE / "local" / "prepare.py"
+    measure = [sys.executable, str(ROOT / "recipes/common/measure.py"), str(tmp_path / "m.json")]
+    work = [str(script), "--data", str(tmp_path), "--langs", "de", "--out", str(tmp_path / "o")]
+    env = {"PYTHONPATH": f"{ROOT}:{ROOT / 'recipes' / 'common'}", "PATH": ""}
+    subprocess.run([*measure, sys.executable, *work], check=True, env=env)
+    figures = json.loads((tmp_path / "m.json").read_text())
+    assert figures["cpu_seconds"] < 300 and figures["peak_mb"] < 2000
