@@ -74,14 +74,10 @@ def test_release_two_and_a_directory_of_one_pair(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert len(read_manifest(tmp_path / "o" / "mt-train.jsonl")) == 24 + 2
-    assert (
-        listed(tmp_path / "o" / "faults.txt")
-        == [
-            (str(tmp_path / "more.en"), 3, "empty line"),
-            (str(corpora_yaml(tmp_path / "c")), 17, "space in a name"),
-        ]
-        or len(listed(tmp_path / "o" / "faults.txt")) == 2
-    )
+    assert listed(tmp_path / "o" / "faults.txt") == [
+        (str(corpora_yaml(tmp_path / "c")), 17, "space in a name"),
+        (str(tmp_path / "more.en"), 3, "empty line"),
+    ]
 
 
 def corpora_yaml(root: Path) -> Path:
@@ -171,9 +167,8 @@ def test_global_batch(
 
 def test_counts_are_compared_with_the_published_ones() -> None:
     published = json.loads((RECIPE / "local/published.json").read_text())
-    assert {f"en-{lang}" for lang in ["de", "es", "fr", "it", "nl", "pt", "ro", "ru"]} == set(
-        published["counts"]
-    )
+    languages = ("de", "es", "fr", "it", "nl", "pt", "ro", "ru")
+    assert set(published["counts"]) == {f"en-{lang}" for lang in languages}
     right = {"en-de": {"all": {"rows": 234367, "hours": 408.2}}}
     assert corpus_statistics.warnings(right, published) == []
     short = {"en-de": {"all": {"rows": 200000, "hours": 408.2}}}
@@ -181,11 +176,9 @@ def test_counts_are_compared_with_the_published_ones() -> None:
     assert line.startswith("en-de, all: 200000 rows, published 234000")
 
 
-@pytest.mark.parametrize("name", ["must_c", "covost2"])
-def test_results_page_holds_every_published_score(name: str) -> None:
-    folder = ROOT / "recipes" / name
-    published = json.loads((folder / "local/published.json").read_text())["scores"]
-    assert published_table.results(published) in (folder / "RESULTS.md").read_text()
+def test_results_page_holds_every_published_score() -> None:
+    published = json.loads((RECIPE / "local/published.json").read_text())["scores"]
+    assert published_table.results(published) in (RECIPE / "RESULTS.md").read_text()
 
 
 def test_wrong_options_are_one_line(tmp_path: Path) -> None:
