@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from omegaconf import OmegaConf
@@ -18,8 +18,10 @@ from stk.cli.common import progress, run
 from stk.data.atomic import write_text
 from stk.data.example import Example
 from stk.data.manifest import SkipList, read_manifest
+from stk.data.normalise import Normalisation
+from stk.decoding.cascade import Cascade
 from stk.decoding.shard import parse_shard, take_shard
-from stk.decoding.translator import Translation, load
+from stk.decoding.translator import Translation, Translator, load
 from stk.errors import StkError
 
 
@@ -33,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="a checkpoint or a run's output directory; several form an ensemble",
     )
+    _add_cascade(p)
     source = p.add_mutually_exclusive_group(required=True)
     source.add_argument(
         "--audio", nargs="+", metavar="FILE", help="sound files of any common format"
@@ -70,6 +73,27 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
+def _add_cascade(p: argparse.ArgumentParser) -> None:
+    p.add_argument(
+        "--then",
+        nargs="+",
+        metavar="DIR",
+        help="a cascade: a text translation model (or an ensemble) that reads the transcripts",
+    )
+    p.add_argument("--then-task", metavar="NAME", help="training stream of --then (the first)")
+    p.add_argument(
+        "--then-set", nargs="+", metavar="KEY=VALUE", help="options of the search of --then"
+    )
+    p.add_argument(
+        "--bridge",
+        choices=get_args(Normalisation),
+        help="what becomes of a transcript before --then reads it (none)",
+    )
+    p.add_argument(
+        "--transcripts", type=int, metavar="N", help="transcripts of a clip that are translated (1)"
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit status."""
     return run(_main, argv)
@@ -81,9 +105,8 @@ def _main(argv: list[str]) -> int:
     if args.threads is not None:
         torch.set_num_threads(args.threads)
     skipped = SkipList(args.skip_bad) if args.skip_bad else None
-    options = _options(args)
     examples = take_shard(_examples(args, skipped), *shard)
-    translator = load(*args.checkpoint, task=args.task, device=args.device, **options)
+    translator = _translator(args)
     began = time.perf_counter()
     stream = translator.stream(examples, skip_bad=skipped)
     found = dict(progress(stream, total=len(examples), title="decoding"))
@@ -104,13 +127,30 @@ def _main(argv: list[str]) -> int:
     return 0
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    for pair in args.set:
+def _translator(args: argparse.Namespace) -> Translator | Cascade:
+    """One model or ensemble, or a cascade; ``--nbest`` is of what is written in the end."""
+    if not args.then:
+        for name in ("then_task", "then_set", "bridge", "transcripts"):
+            if getattr(args, name) is not None:
+                flag = "--" + name.replace("_", "-")
+                raise StkError(f"{flag} is of a cascade", mend="name its second model by --then")
+        options = _options(args.set, beam=args.beam, nbest=args.nbest)
+        return load(*args.checkpoint, task=args.task, device=args.device, **options)
+    heard = _options(args.set, beam=args.beam, nbest=args.transcripts)
+    said = _options(args.then_set or [], beam=args.beam, nbest=args.nbest)
+    return Cascade(
+        load(*args.checkpoint, task=args.task, device=args.device, **heard),
+        load(*args.then, task=args.then_task, device=args.device, **said),
+        bridge=args.bridge or "none",
+    )
+
+
+def _options(pairs: Sequence[str], **flags: int | None) -> dict[str, Any]:
+    for pair in pairs:
         if "=" not in pair:
             raise StkError(f"--set {pair!r} is not of the form key=value")
-    options = OmegaConf.to_container(OmegaConf.from_dotlist(args.set))
+    options = OmegaConf.to_container(OmegaConf.from_dotlist(list(pairs)))
     assert isinstance(options, dict)
-    flags = {"beam": args.beam, "nbest": args.nbest}
     given = {name: value for name, value in flags.items() if value is not None}
     return {str(key): value for key, value in options.items()} | given
 

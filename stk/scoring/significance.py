@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from stk.data.normalise import normalise
 from stk.errors import StkError
 from stk.scoring.metric import Metric, Statistics, check_lengths
-from stk.scoring.wer import normalise
 
 
 @dataclass(frozen=True, slots=True)

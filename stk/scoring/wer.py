@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
 
+from stk.data.normalise import Normalisation, normalise
 from stk.errors import StkError
 from stk.scoring.metric import Score, Statistics, score
 
-Normalisation = Literal["none", "lower", "lower-nopunct"]
 Unit = Literal["word", "char"]
-
-JOINERS = frozenset("'’-")
-"""Punctuation that stays inside a word: apostrophes and hyphens between two letters or digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,32 +52,11 @@ def edits(hypothesis: Sequence[str], reference: Sequence[str]) -> Edits:
     return Edits(distance - indels, indels - insertions, insertions)
 
 
-def normalise(text: str, how: Normalisation) -> str:
-    """Prepare a text for scoring; white space is collapsed and Unicode composed (NFKC) always.
-
-    ``lower`` folds case; ``lower-nopunct`` also turns punctuation and symbols into spaces, except
-    apostrophes and hyphens within a word.
-    """
-    text = unicodedata.normalize("NFKC", text)
-    if how != "none":
-        text = text.lower()
-    if how == "lower-nopunct":
-        text = "".join(char if _stays(text, i) else " " for i, char in enumerate(text))
-    return " ".join(text.split())
-
-
-def _stays(text: str, i: int) -> bool:
-    if unicodedata.category(text[i])[0] not in "PS":
-        return True
-    inside = 0 < i < len(text) - 1 and text[i - 1].isalnum() and text[i + 1].isalnum()
-    return inside and text[i] in JOINERS
-
-
 class Wer:
     """Edits over reference tokens, in percent, summed over the corpus before dividing.
 
     Args:
-        normalisation: see :func:`normalise`.
+        normalisation: see :func:`stk.data.normalise.normalise`.
         unit: ``word`` (WER) or ``char`` (CER, spaces left out).
     """
 
