@@ -29,12 +29,14 @@ class InitConfig:
     ``components`` maps a component of this model to one of the checkpoint's model by dotted
     prefix, such as ``{encoder: encoder}``; every tensor below the prefix must be found with the
     same shape. ``views`` names vocabularies that must be identical id for id; None (the default)
-    means every view that has as many entries as some copied table has rows.
+    means every view that has as many entries as some copied table has rows. Tensors of this model
+    whose names match ``spare`` (a regular expression, searched) stay as they are.
     """
 
     checkpoint: str
     components: dict[str, str]
     views: tuple[str, ...] | None = None
+    spare: str | None = None
 
     def __post_init__(self) -> None:
         if not self.components:

@@ -10,12 +10,14 @@ from torch import nn
 from stk.config.named import find_named
 from stk.config.strict import build
 from stk.models.costt import Costt, CosttConfig
+from stk.models.language_model import LanguageModel, LanguageModelConfig
 from stk.models.speech_transformer import SpeechTransformer, SpeechTransformerConfig
 from stk.models.text_transformer import TextTransformer, TextTransformerConfig
 from stk.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "costt": (CosttConfig, Costt),
+    "language_model": (LanguageModelConfig, LanguageModel),
     "speech_transformer": (SpeechTransformerConfig, SpeechTransformer),
     "text_transformer": (TextTransformerConfig, TextTransformer),
     "wav2vec2": (Wav2Vec2Config, Wav2Vec2),

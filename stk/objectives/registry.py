@@ -8,20 +8,26 @@ from typing import Any
 from stk.config.named import find_named
 from stk.config.strict import build
 from stk.objectives.base import Objective
+from stk.objectives.causal_lm import CausalLm
 from stk.objectives.consecutive import Consecutive, ConsecutiveConfig
 from stk.objectives.contrastive import Contrastive, ContrastiveConfig
 from stk.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
 from stk.objectives.ctc import Ctc, CtcConfig
 from stk.objectives.distillation import Distillation, DistillationConfig
 from stk.objectives.joint import Joint, JointConfig
+from stk.objectives.masked_lm import MaskedLm, MaskedLmConfig, TranslationLm
+from stk.objectives.monolingual import MonolingualConfig
 
 OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
+    "causal_lm": (MonolingualConfig, CausalLm),
     "consecutive": (ConsecutiveConfig, Consecutive),
     "contrastive": (ContrastiveConfig, Contrastive),
     "cross_entropy": (CrossEntropyConfig, CrossEntropy),
     "ctc": (CtcConfig, Ctc),
     "distillation": (DistillationConfig, Distillation),
     "joint": (JointConfig, Joint),
+    "masked_lm": (MaskedLmConfig, MaskedLm),
+    "translation_lm": (MaskedLmConfig, TranslationLm),
 }
 """Name -> (configuration dataclass, objective class)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,11 @@ def init_from(model: nn.Module, config: InitConfig, vocabs: Mapping[str, Vocab])
     pairs: dict[str, str] = {}
     for mine, source in config.components.items():
         pairs |= _pair(model, mine, source, theirs, path)
+    if config.spare is not None:
+        spared = {name for name in pairs if re.search(config.spare, name)}
+        if not spared:
+            raise StkError(f"init_from: spare {config.spare!r} matches no tensor", file=path)
+        pairs = {name: source for name, source in pairs.items() if name not in spared}
     own = model.state_dict()
     missing = sorted(name for name, source in pairs.items() if source not in theirs)
     mismatched = sorted(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,19 +31,25 @@ class Symbols:
     starts: np.ndarray
 
 
-@lru_cache(maxsize=16)
+_KNOWN: dict[str, Symbols] = {}
+
+
 def symbols_of(vocab: Vocab) -> Symbols:
     """The symbols of a vocabulary; words begin with a piece that begins with a space.
 
     Raises:
         ValueError: the vocabulary has no piece of text.
     """
+    if vocab.digest in _KNOWN:
+        return _KNOWN[vocab.digest]
     first = vocab.mask + 1 + len(vocab.tags)
     if first >= len(vocab):
         raise ValueError("the vocabulary has no piece of text")
     starts = np.array([vocab.piece(i).startswith(("\u2581", " ")) for i in range(len(vocab))])
     starts[:first] = False
-    return Symbols(mask=vocab.mask, first=first, size=len(vocab), starts=starts)
+    symbols = Symbols(mask=vocab.mask, first=first, size=len(vocab), starts=starts)
+    _KNOWN[vocab.digest] = symbols
+    return symbols
 
 
 def word_begins(tokens: Ids, symbols: Symbols) -> np.ndarray:

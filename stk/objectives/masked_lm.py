@@ -1,0 +1,143 @@
+"""Masked and translation language modelling (Devlin et al., 2019; Conneau and Lample, 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stk.data.batch import Item, Size
+from stk.data.example import Example
+from stk.data.noise.masking import BERT_MIX, Mix, frequency_weights, mask
+from stk.data.noise.symbols import symbols_of
+from stk.errors import StkError
+from stk.objectives import task
+from stk.objectives.base import CollateContext, Context, Sum
+from stk.objectives.monolingual import (
+    MonolingualConfig,
+    MonolingualObjective,
+    Row,
+    TokenBatch,
+    language_field,
+    language_id,
+    sentences,
+    token_batch,
+    token_sums,
+)
+from stk.objectives.sequence import weight_of
+
+FIELDS: tuple[task.TextField, task.TextField] = ("src_text", "tgt_text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedLmConfig(MonolingualConfig):
+    """Configuration of :class:`MaskedLm`.
+
+    ``rate`` of the text is chosen; ``mix`` holds the shares that become the mask and a random
+    token. ``counts`` is a ``.npy`` file with the occurrences of every id (written by
+    :func:`stk.data.token_counts.count_tokens`): a token is then chosen with a weight of
+    ``count ** -frequency_exponent``, as in XLM.
+    """
+
+    rate: float = 0.15
+    mix: Mix = BERT_MIX
+    counts: str | None = None
+    frequency_exponent: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.rate <= 1.0:
+            raise ValueError("rate must lie in (0, 1]")
+        if min(self.mix) < 0 or sum(self.mix) > 1:
+            raise ValueError("mix: shares must not be negative nor add up to more than 1")
+
+
+class MaskedLm(MonolingualObjective[MaskedLmConfig]):
+    """Names the chosen tokens of ``bos, sentence, eos, sentence, eos ...`` from both sides.
+
+    Sums ``loss`` per ``tokens`` (the chosen ones), and the metric ``accuracy``.
+    """
+
+    def collate(self, items: Sequence[Item], context: CollateContext) -> TokenBatch:
+        """Masked rows; each row's generator chooses."""
+        rows = [self._row(item, context) for item in items]
+        return token_batch([item.example.id for item in items], rows)
+
+    def _row(self, item: Item, context: CollateContext) -> Row:
+        ids = [self.vocab(context).bos, *self.ids(item.example, context)]
+        languages = None
+        if self.config.languages:
+            languages = [self.language(item.example, context)] * len(ids)
+        return self._masked(ids, item, context, languages)
+
+    def _masked(
+        self,
+        ids: Sequence[int],
+        item: Item,
+        context: CollateContext,
+        languages: Sequence[int] | None,
+        positions: Sequence[int] | None = None,
+    ) -> Row:
+        tokens = np.asarray(ids, dtype=np.int64)
+        vocab, config = self.vocab(context), self.config
+        weights = self._weights
+        if weights is not None and len(weights) != len(vocab):
+            raise StkError(
+                f"counts of {len(weights)} ids, but the vocabulary has {len(vocab)}",
+                file=config.counts,
+                mend="count with the run's vocabulary",
+            )
+        noised, places = mask(
+            tokens, item.rng, symbols_of(vocab), rate=config.rate, mix=config.mix, weights=weights
+        )
+        return Row(noised.tolist(), places.tolist(), tokens[places].tolist(), languages, positions)
+
+    @cached_property
+    def _weights(self) -> np.ndarray | None:
+        if self.config.counts is None:
+            return None
+        if not Path(self.config.counts).is_file():
+            raise StkError("no such file of counts", file=self.config.counts)
+        return frequency_weights(np.load(self.config.counts), self.config.frequency_exponent)
+
+    def forward(self, model: Any, batch: TokenBatch, context: Context) -> dict[str, Sum]:
+        """``loss`` and ``accuracy``."""
+        weight = weight_of(self.config.weight, context.scalars)
+        return token_sums(model, model.encode(batch.source).states, batch, weight)
+
+
+class TranslationLm(MaskedLm):
+    """Masked modelling of ``bos, source, eos, bos, target, eos`` as one row.
+
+    Positions begin again at 0 with the target, and every token has its side's language; tokens
+    of both sides are chosen, so that one side helps to name the other's. ``text`` is not read.
+    """
+
+    def __init__(self, config: MaskedLmConfig) -> None:
+        super().__init__(config)
+        languages = [language_field(f) for f in FIELDS] if config.languages else []
+        self.needs = frozenset({*FIELDS, *languages})  # type: ignore[misc]
+
+    def size(self, example: Example, context: CollateContext) -> Size:
+        """Tokens of both texts."""
+        return Size(tokens=sum(len(part) for part in self._parts(example, context)))
+
+    def _parts(self, example: Example, context: CollateContext) -> list[list[int]]:
+        vocab = self.vocab(context)
+        return [[vocab.bos, *sentences(getattr(example, field), vocab)] for field in FIELDS]
+
+    def _row(self, item: Item, context: CollateContext) -> Row:
+        vocab, parts = self.vocab(context), self._parts(item.example, context)
+        languages = None
+        if self.config.languages:
+            languages = [
+                language_id(getattr(item.example, language_field(field)), vocab)
+                for field, part in zip(FIELDS, parts, strict=True)
+                for _ in part
+            ]
+        ids = [token for part in parts for token in part]
+        positions = [place for part in parts for place in range(len(part))]
+        return self._masked(ids, item, context, languages, positions)
