@@ -9,6 +9,7 @@ from stk.config.named import find_named
 from stk.config.strict import build
 from stk.objectives.base import Objective
 from stk.objectives.causal_lm import CausalLm
+from stk.objectives.bimodal import Bimodal, BimodalObjectiveConfig
 from stk.objectives.consecutive import Consecutive, ConsecutiveConfig
 from stk.objectives.contrastive import Contrastive, ContrastiveConfig
 from stk.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
@@ -20,6 +21,7 @@ from stk.objectives.monolingual import MonolingualConfig
 
 OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
     "causal_lm": (MonolingualConfig, CausalLm),
+    "bimodal": (BimodalObjectiveConfig, Bimodal),
     "consecutive": (ConsecutiveConfig, Consecutive),
     "contrastive": (ContrastiveConfig, Contrastive),
     "cross_entropy": (CrossEntropyConfig, CrossEntropy),

@@ -34,7 +34,10 @@ def test_builds(path: Path, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for manifest in stream.manifests:
             assert manifest.startswith("elsewhere/data/")
     sizes = dict.fromkeys(config.vocabularies, 300)
-    model = build_model(config.model, sizes, 80 if config.features else None)
+    widths = {"fbank": 80, "waveform": 1}
+    model = build_model(
+        config.model, sizes, widths[config.features.kind] if config.features else None
+    )
     assert 1e4 < sum(parameter.numel() for parameter in model.parameters()) < 1e8
     for start in config.init_from:
         for mine in start.components:

@@ -1,0 +1,76 @@
+"""The stages of wav2vec 2.0, XSTNet and Chimera as recipes/demo configures them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+import stk
+from stk.cli import train
+from stk.data.vocab import CharVocab
+from stk.training.tensors import read_weights
+
+CONF = Path(__file__).resolve().parents[2] / "recipes" / "demo" / "conf"
+SMALL = [
+    "training.max_updates=2",
+    "training.workers=0",
+    "training.log_every=1",
+    "training.worst_batch_first=false",
+]
+STILL = ["optim.lr=1e-12", "validation.every=2", "validation.decode.max_length=8"]
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with noise for speech, and the vocabulary."""
+    monkeypatch.setenv("WORK", str(tmp_path))
+    rng, data = np.random.default_rng(1), tmp_path / "data"
+    data.mkdir()
+    for name, count in (("train", 6), ("dev", 2)):
+        rows = []
+        for i in range(count):
+            soundfile.write(data / f"{name}{i}.flac", 0.1 * rng.standard_normal(19200), 16000)
+            row: dict[str, Any] = {"id": f"{name}{i}", "audio": f"{name}{i}.flac", "duration": 1.2}
+            texts = {"src_text": "one two", "src_lang": "en", "tgt_text": "eins", "tgt_lang": "de"}
+            rows.append(json.dumps(row | texts) + "\n")
+        (data / f"{name}.jsonl").write_text("".join(rows))
+    CharVocab("entowis ", ("en", "de")).save(tmp_path / "vocab" / "joint")
+    return tmp_path
+
+
+def weights(run: Path, part: str) -> dict[str, torch.Tensor]:
+    found = read_weights(run / "last" / "model.safetensors")
+    return {n.removeprefix(part): v for n, v in found.items() if n.startswith(part)}
+
+
+@pytest.mark.parametrize("system", ["xstnet", "chimera"])
+def test_stages(system: str, work: Path) -> None:
+    for name in ("wav2vec2", f"{system}-mt"):
+        extra = ["validation.every=2"] if name == "wav2vec2" else []
+        assert train.main([str(CONF / f"{name}.yaml"), *SMALL, *extra]) == 0
+    assert train.main([str(CONF / f"{system}.yaml"), *SMALL, *STILL]) == 0
+    close = {"rtol": 0.0, "atol": 1e-9}
+    wave = weights(work / "wav2vec2", "encoder.")
+    torch.testing.assert_close(weights(work / system, "encoder.wave."), wave, **close)
+    for part in ("encoder.stack.", "decoder.", "memory."):
+        found, wanted = (weights(work / run, part) for run in (system, f"{system}-mt"))
+        assert bool(found) == (part != "memory." or system == "chimera")
+        torch.testing.assert_close(found, wanted, **close)
+    translator = stk.load(work / system, device="cpu", max_length=8)
+    assert isinstance(translator.translate(work / "data" / "dev0.flac", target_lang="de").text, str)
+
+
+def test_the_last_stage_of_xstnet_still_holds_text_translation(work: Path) -> None:
+    for name in ("wav2vec2", "xstnet-mt"):
+        assert train.main([str(CONF / f"{name}.yaml"), *SMALL, "validation.streams=[]"]) == 0
+    many = ["training.max_updates=12", "validation.every=12"]
+    assert train.main([str(CONF / "xstnet.yaml"), *SMALL, *STILL, *many]) == 0
+    lines = (work / "xstnet" / "metrics.jsonl").read_text().splitlines()
+    seen = {key.split("/")[0] for line in lines for key in json.loads(line) if "/loss" in key}
+    assert seen >= {"st", "asr", "mt"}
