@@ -14,10 +14,13 @@ from stk.objectives.consecutive import Consecutive, ConsecutiveConfig
 from stk.objectives.contrastive import Contrastive, ContrastiveConfig
 from stk.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
 from stk.objectives.ctc import Ctc, CtcConfig
+from stk.objectives.denoising import Denoising, DenoisingConfig
 from stk.objectives.distillation import Distillation, DistillationConfig
 from stk.objectives.joint import Joint, JointConfig
 from stk.objectives.masked_lm import MaskedLm, MaskedLmConfig, TranslationLm
+from stk.objectives.mass import Mass, MassConfig
 from stk.objectives.monolingual import MonolingualConfig
+from stk.objectives.mrasp import Mrasp, MraspConfig
 
 OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
     "causal_lm": (MonolingualConfig, CausalLm),
@@ -26,9 +29,12 @@ OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
     "contrastive": (ContrastiveConfig, Contrastive),
     "cross_entropy": (CrossEntropyConfig, CrossEntropy),
     "ctc": (CtcConfig, Ctc),
+    "denoising": (DenoisingConfig, Denoising),
     "distillation": (DistillationConfig, Distillation),
     "joint": (JointConfig, Joint),
     "masked_lm": (MaskedLmConfig, MaskedLm),
+    "mass": (MassConfig, Mass),
+    "mrasp": (MraspConfig, Mrasp),
     "translation_lm": (MaskedLmConfig, TranslationLm),
 }
 """Name -> (configuration dataclass, objective class)."""

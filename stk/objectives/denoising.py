@@ -1,0 +1,123 @@
+"""Denoising: BART (Lewis et al., 2020), mBART (Liu et al., 2020), and the auto-encoding of
+unsupervised translation (Lample et al., 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from stk.data.batch import Item, Size
+from stk.data.example import Example
+from stk.data.noise.blank import blank
+from stk.data.noise.deletion import delete
+from stk.data.noise.drop import drop
+from stk.data.noise.infilling import infill
+from stk.data.noise.permutation import permute
+from stk.data.noise.rotation import rotate
+from stk.data.noise.shuffle import shuffle
+from stk.data.noise.symbols import symbols_of
+from stk.data.vocab import Vocab
+from stk.objectives.base import CollateContext, Context, Sum
+from stk.objectives.corrupted import Corrupted, CorruptedObjective
+from stk.objectives.cross_entropy import target_sums
+from stk.objectives.monolingual import MonolingualConfig, language_field
+from stk.objectives.sequence import SequenceBatch, weight_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoisingConfig(MonolingualConfig):
+    """Configuration of :class:`Denoising`; noise acts in the order of the keys, 0 switches it off.
+
+    The defaults are BART's: sentences permuted, 0.3 of the words infilled. mBART:
+    ``infill: 0.35, layout: mbart``. Unsupervised translation: ``permute: false, infill: 0,
+    shuffle: 3, drop: 0.1, blank: 0.1``, and a scheduled scalar as ``weight``.
+
+    ``layout: plain`` reads the noised text and writes ``bos`` to ``eos``; ``tags`` puts the
+    language's tag before either, as ``source_prefix: src_lang`` and ``prefix: tgt_lang`` of
+    ``cross_entropy`` do; ``mbart`` puts it behind the source and behind the labels, and begins
+    the decoder's input with it.
+    """
+
+    permute: bool = True
+    delete: float = 0.0
+    shuffle: float = 0.0
+    drop: float = 0.0
+    blank: float = 0.0
+    infill: float = 0.3
+    span: float = 3.5
+    random_share: float = 0.0
+    rotate: bool = False
+    whole_words: bool = False
+    layout: Literal["plain", "tags", "mbart"] = "plain"
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("delete", "drop", "blank", "infill", "random_share"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must lie in [0, 1]")
+        if self.span <= 0 or self.shuffle < 0:
+            raise ValueError("span must be above 0, shuffle at least 0")
+        if not 0.0 <= self.smoothing < 1.0:
+            raise ValueError("smoothing must lie in [0, 1)")
+
+
+class Denoising(CorruptedObjective[DenoisingConfig]):
+    """Writes a text that it reads noised. Sums as ``cross_entropy``."""
+
+    @property
+    def reads_language(self) -> bool:
+        """Whether the text's language is needed."""
+        return self.config.languages or self.config.layout != "plain"
+
+    def size(self, example: Example, context: CollateContext) -> Size:
+        """Tokens of the text with tag and begin; masks of length 0 are few and not foreseen."""
+        return Size(tokens=len(self.ids(example, context)) + 2)
+
+    def collate(self, items: Sequence[Item], context: CollateContext) -> SequenceBatch:
+        """Noised sources; every row's generator draws its own."""
+        return self.pad(items, [self._row(item, context) for item in items], context)
+
+    def noised(self, ids: Sequence[int], rng: np.random.Generator, vocab: Vocab) -> list[int]:
+        """Noised ids of sentences that end with eos each."""
+        config, symbols = self.config, symbols_of(vocab)
+        tokens = np.asarray(ids, dtype=np.int64)
+        whole = config.whole_words
+        if config.permute:
+            tokens = permute(tokens, rng, vocab.eos)
+        if config.delete:
+            tokens = delete(tokens, rng, symbols, rate=config.delete)
+        if config.shuffle:
+            tokens = shuffle(tokens, rng, symbols, distance=config.shuffle, whole_words=whole)
+        if config.drop:
+            tokens = drop(tokens, rng, symbols, rate=config.drop, whole_words=whole)
+        if config.blank:
+            tokens = blank(tokens, rng, symbols, rate=config.blank, whole_words=whole)
+        if config.infill:
+            share = config.random_share
+            tokens = infill(
+                tokens, rng, symbols, rate=config.infill, mean=config.span, random_share=share
+            )
+        if config.rotate:
+            tokens = rotate(tokens, rng)
+        ids = tokens.tolist()
+        return list(ids)
+
+    def _row(self, item: Item, context: CollateContext) -> Corrupted:
+        vocab, ids = self.vocab(context), self.ids(item.example, context)
+        noised = self.noised(ids, item.rng, vocab)
+        if self.config.layout == "plain":
+            return Corrupted(noised, [vocab.bos, *ids[:-1]], ids)
+        tag = vocab.tag(getattr(item.example, language_field(self.config.text)))
+        if self.config.layout == "tags":
+            return Corrupted([tag, *noised], [vocab.bos, tag, *ids[:-1]], ids, first=1)
+        return Corrupted([*noised, tag], [tag, *ids], [*ids, tag])
+
+    def forward(self, model: Any, batch: SequenceBatch, context: Context) -> dict[str, Sum]:
+        """``loss``, ``nll`` and ``accuracy``."""
+        assert batch.target is not None
+        weight = weight_of(self.config.weight, context.scalars)
+        encoded = model.encode(batch.source)
+        return target_sums(model, encoded, batch.target, self.config.smoothing, weight)
