@@ -12,6 +12,7 @@ from stk.config.strict import build
 from stk.models.chimera import Chimera, ChimeraConfig
 from stk.models.costt import Costt, CosttConfig
 from stk.models.language_model import LanguageModel, LanguageModelConfig
+from stk.models.lna import Lna, LnaConfig
 from stk.models.speech_transformer import SpeechTransformer, SpeechTransformerConfig
 from stk.models.text_transformer import TextTransformer, TextTransformerConfig
 from stk.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config
@@ -21,6 +22,7 @@ MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "chimera": (ChimeraConfig, Chimera),
     "costt": (CosttConfig, Costt),
     "language_model": (LanguageModelConfig, LanguageModel),
+    "lna": (LnaConfig, Lna),
     "speech_transformer": (SpeechTransformerConfig, SpeechTransformer),
     "text_transformer": (TextTransformerConfig, TextTransformer),
     "wav2vec2": (Wav2Vec2Config, Wav2Vec2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
 
@@ -15,8 +16,11 @@ class Freezer:
     """Applies ``freeze`` rules to a model: gradients off, and dropout off where asked.
 
     Args:
-        model: its parameter names are what the patterns are searched in.
-        rules: a parameter is frozen in an update as long as one rule freezes it.
+        model: its parameter names are what the patterns are searched in. Its attribute
+            ``FREEZES``, where it has one, gives names to sets of patterns: name -> pairs of
+            ``pattern`` and ``spare``.
+        rules: a parameter is frozen in an update as long as one rule freezes it. A ``pattern``
+            that is such a name stands for its set.
 
     Raises:
         StkError: a pattern that matches no parameter.
@@ -24,7 +28,8 @@ class Freezer:
 
     def __init__(self, model: nn.Module, rules: Sequence[FreezeConfig]) -> None:
         self.model = model
-        self.rules = [(rule, _matches(model, rule)) for rule in rules]
+        plain = [single for rule in rules for single in _unfold(model, rule)]
+        self.rules = [(rule, _matches(model, rule)) for rule in plain]
 
     @property
     def never(self) -> frozenset[str]:
@@ -64,6 +69,19 @@ class Freezer:
             if acts and (rule.eval_mode or not quiet):
                 names |= matched
         return frozenset(names)
+
+
+def _unfold(model: nn.Module, rule: FreezeConfig) -> list[FreezeConfig]:
+    """The rules that a named set stands for, or the rule itself."""
+    named = getattr(model, "FREEZES", {})
+    if rule.pattern not in named:
+        return [rule]
+    if rule.spare is not None:
+        raise StkError(f"freeze: {rule.pattern!r} is a named set, which has no spare")
+    return [
+        dataclasses.replace(rule, pattern=pattern, spare=spare)
+        for pattern, spare in named[rule.pattern]
+    ]
 
 
 def _matches(model: nn.Module, rule: FreezeConfig) -> frozenset[str]:
