@@ -8,8 +8,8 @@ from typing import Any
 from stk.config.named import find_named
 from stk.config.strict import build
 from stk.objectives.base import Objective
-from stk.objectives.causal_lm import CausalLm
 from stk.objectives.bimodal import Bimodal, BimodalObjectiveConfig
+from stk.objectives.causal_lm import CausalLm
 from stk.objectives.consecutive import Consecutive, ConsecutiveConfig
 from stk.objectives.contrastive import Contrastive, ContrastiveConfig
 from stk.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
@@ -21,10 +21,14 @@ from stk.objectives.masked_lm import MaskedLm, MaskedLmConfig, TranslationLm
 from stk.objectives.mass import Mass, MassConfig
 from stk.objectives.monolingual import MonolingualConfig
 from stk.objectives.mrasp import Mrasp, MraspConfig
+from stk.objectives.online_back_translation import (
+    OnlineBackTranslation,
+    OnlineBackTranslationConfig,
+)
 
 OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
-    "causal_lm": (MonolingualConfig, CausalLm),
     "bimodal": (BimodalObjectiveConfig, Bimodal),
+    "causal_lm": (MonolingualConfig, CausalLm),
     "consecutive": (ConsecutiveConfig, Consecutive),
     "contrastive": (ContrastiveConfig, Contrastive),
     "cross_entropy": (CrossEntropyConfig, CrossEntropy),
@@ -35,6 +39,7 @@ OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
     "masked_lm": (MaskedLmConfig, MaskedLm),
     "mass": (MassConfig, Mass),
     "mrasp": (MraspConfig, Mrasp),
+    "online_back_translation": (OnlineBackTranslationConfig, OnlineBackTranslation),
     "translation_lm": (MaskedLmConfig, TranslationLm),
 }
 """Name -> (configuration dataclass, objective class)."""
