@@ -8,6 +8,7 @@ stk-data prepare    measure durations; optionally bring sound to one format
 stk-data vocab      make a vocabulary
 stk-data cmvn       feature statistics of a corpus
 stk-data teacher    a teacher's most probable tokens, for distillation
+stk-data bert       BERT features of a text, for LUT
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The commands of ``stk-data`` that run a model over a manifest: teacher."""
+"""The commands of ``stk-data`` that run a model over a manifest: teacher, bert."""
 
 from __future__ import annotations
 
@@ -22,9 +22,34 @@ def add_to(commands: Any) -> None:
     p.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda ... (cpu)")
     p.set_defaults(body=_teacher)
 
+    p = commands.add_parser("bert", help="BERT features of a text, as a sidecar")
+    p.add_argument("manifest", nargs="+")
+    p.add_argument("--model", required=True, metavar="DIR", help="a local Hugging Face model")
+    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument("--field", choices=("src_text", "tgt_text"), default="src_text")
+    p.add_argument("--pooled", action="store_true", help="one vector a sentence")
+    p.add_argument("--device", default="cpu", metavar="NAME", help="cpu, cuda ... (cpu)")
+    p.set_defaults(body=_bert)
+
 
 def _examples(args: argparse.Namespace) -> list[Example]:
     return list(chain.from_iterable(Manifest(path) for path in args.manifest))
+
+
+def _bert(args: argparse.Namespace) -> int:
+    from stk.interop.bert import write_bert_features
+
+    count = write_bert_features(
+        args.model,
+        _examples(args),
+        args.out,
+        field=args.field,
+        pooled=args.pooled,
+        device=args.device,
+        track=lambda batches: progress(batches, title="bert"),
+    )
+    print(f"{args.out}: {count} rows")
+    return 0
 
 
 def _teacher(args: argparse.Namespace) -> int:

@@ -79,7 +79,7 @@ class Costt(EncoderDecoder):
     ) -> None:
         super().__init__(config)
         if feature_dim is None:
-            raise StkError("costt reads sound", mend="add the section features")
+            raise StkError("the model reads sound", mend="add the section features")
         self.encoder = SpeechEncoder(config, feature_dim)
         self.add_ctc(vocab_size(vocab_sizes, config.ctc_view), self.encoder.subsampler.lengths)
         self.shrink = None if config.reduce == "none" else CtcShrink(reduce=config.reduce)
@@ -116,7 +116,7 @@ class Costt(EncoderDecoder):
             ones = like.new_ones(count, 1, self.config.width)
             return Encoded(ones, source.lengths.new_ones(count))
         if source.data.dim() != 3:
-            raise ValueError("costt encodes frames (B, T, F)")
+            raise ValueError("the model encodes frames (B, T, F)")
         states, lengths, _ = self.encoder(source.data, source.lengths)
         assert self.ctc is not None
         scores, kept, extra = self.ctc(states), lengths, {}

@@ -13,6 +13,7 @@ from stk.models.chimera import Chimera, ChimeraConfig
 from stk.models.costt import Costt, CosttConfig
 from stk.models.language_model import LanguageModel, LanguageModelConfig
 from stk.models.lna import Lna, LnaConfig
+from stk.models.lut import Lut, LutConfig
 from stk.models.speech_transformer import SpeechTransformer, SpeechTransformerConfig
 from stk.models.text_transformer import TextTransformer, TextTransformerConfig
 from stk.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config
@@ -23,6 +24,7 @@ MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "costt": (CosttConfig, Costt),
     "language_model": (LanguageModelConfig, LanguageModel),
     "lna": (LnaConfig, Lna),
+    "lut": (LutConfig, Lut),
     "speech_transformer": (SpeechTransformerConfig, SpeechTransformer),
     "text_transformer": (TextTransformerConfig, TextTransformer),
     "wav2vec2": (Wav2Vec2Config, Wav2Vec2),

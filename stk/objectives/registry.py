@@ -17,6 +17,7 @@ from stk.objectives.ctc import Ctc, CtcConfig
 from stk.objectives.denoising import Denoising, DenoisingConfig
 from stk.objectives.distillation import Distillation, DistillationConfig
 from stk.objectives.joint import Joint, JointConfig
+from stk.objectives.lut import Understanding, UnderstandingConfig
 from stk.objectives.masked_lm import MaskedLm, MaskedLmConfig, TranslationLm
 from stk.objectives.mass import Mass, MassConfig
 from stk.objectives.monolingual import MonolingualConfig
@@ -36,6 +37,7 @@ OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
     "denoising": (DenoisingConfig, Denoising),
     "distillation": (DistillationConfig, Distillation),
     "joint": (JointConfig, Joint),
+    "lut": (UnderstandingConfig, Understanding),
     "masked_lm": (MaskedLmConfig, MaskedLm),
     "mass": (MassConfig, Mass),
     "mrasp": (MraspConfig, Mrasp),
