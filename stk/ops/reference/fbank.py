@@ -110,6 +110,8 @@ def _dither(frames: Tensor, amount: float, seed: Tensor, offset: Tensor) -> Tens
 def _spectrum(frames: Tensor, size: int) -> Tensor:
     """(B, T, window) -> (B, T, size // 2 + 1) power; a matrix product in an ONNX export."""
     if not torch.onnx.is_in_onnx_export():
+        if frames.numel() == 0:  # the library refuses to plan a transform of nothing
+            return frames.new_zeros(*frames.shape[:-1], size // 2 + 1)
         transform = torch.fft.rfft(frames, n=size)
         return transform.real.square() + transform.imag.square()
     turn = torch.outer(torch.arange(frames.shape[-1]), torch.arange(size // 2 + 1)) % size
