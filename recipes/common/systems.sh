@@ -20,6 +20,7 @@ system_options() {
     option system "$1" "a directory of conf/" ${names% }
     option size s "of the models" tiny s m
     option nproc 0 "processes of training; 0: one a GPU, one without" int
+    option launcher "" "what starts training on several nodes, such as \"srun torchrun ...\""
     option beam 5 "hypotheses kept in decoding" int
     option averaged 10 "checkpoints averaged, the newest" int
     option updates "" "updates of a run, where not the configuration's" int
@@ -86,9 +87,16 @@ train() {
         command=(python -m torch.distributed.run --standalone --nproc-per-node "$nproc"
             -m stk.cli.train)
     fi
+    if [[ -n $launcher ]]; then
+        read -ra command <<<"$launcher"
+        command+=(-m stk.cli.train)
+    fi
     if [[ -n $updates ]]; then more=("training.max_updates=$updates"); fi
-    measured "$WORK/measured/$1.json" "${command[@]}" "$2" "seed=$seed" \
-        "training.accumulate=$steps" "checkpoint.keep_last=$averaged" "${more[@]}"
+    command+=("$2" "seed=$seed" "training.accumulate=$steps" "checkpoint.keep_last=$averaged"
+        "${more[@]}")
+    # What every node runs, should they have to be started by hand.
+    echo "in $PWD: WORK=$WORK SIZE=$SIZE PREFIX=$PREFIX ASR_PREFIX=$ASR_PREFIX ${command[*]}"
+    measured "$WORK/measured/$1.json" "${command[@]}"
     average_last "$WORK/$1" "$averaged" "$WORK/averaged/$1"
 }
 

@@ -53,11 +53,13 @@ def chain_of(path: Path) -> str:
     return text + chain_of((path.parent / found[1]).resolve())
 
 
-def test_every_part_is_used() -> None:
-    """Each size of speech and text is the base of a run or of another size."""
-    assert {path.stem for path in PARTS} == {
-        f"{kind}-{size}" for kind in ("speech", "text") for size in ("tiny", "s", "m")
-    }
+def test_sizes_are_whole_and_used() -> None:
+    """Every kind of model has all three sizes, and a run is built on it."""
+    kinds = {path.stem.rsplit("-", 1)[0] for path in PARTS}
+    assert {path.stem for path in PARTS} == {f"{k}-{s}" for k in kinds for s in ("tiny", "s", "m")}
+    used = "".join(path.read_text() for path in FILES)
+    assert kinds >= {"speech", "text"}
+    assert all(f"size/{kind}-${{oc.env:SIZE,s}}.yaml" in used for kind in kinds)
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=lambda p: f"{p.parts[-3]}-{p.name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 import time
@@ -236,6 +237,29 @@ def test_every_system(options: tuple[str, ...], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     if "--nproc" in options:
         assert "8000 frames = 4000 x 2 processes x 1 micro-steps" in done.stderr
+
+
+@pytest.mark.slow
+def test_two_nodes_meet(tmp_path: Path) -> None:
+    """A launcher starts torchrun on each node, as srun does; here both nodes are this machine."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    both = tmp_path / "both"
+    both.write_text('#!/bin/bash\n"$@" >/dev/null & first=$!\n"$@" && wait $first\n')
+    both.chmod(0o755)
+    recipes = copy_of_recipes(tmp_path)
+    corpora.write_must_c(tmp_path / "c")
+    torchrun = (
+        f"{both} python -m torch.distributed.run --nnodes 2 --nproc-per-node 1 "
+        f"--rdzv-id 7 --rdzv-backend c10d --rdzv-endpoint localhost:{port}"
+    )
+    given = ("--data", str(tmp_path / "c"), *QUICK, "--system", "st", "--stop-stage", "st")
+    script = recipes / "must_c" / "run.sh"
+    done = run(script, *given, "--nproc", "2", "--launcher", torchrun, programs=recipes / "bin")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4000 x 2 processes x 1 micro-steps" in done.stderr
+    assert "2 process(es)" in done.stdout + done.stderr
 
 
 @pytest.mark.slow
