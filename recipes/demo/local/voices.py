@@ -7,23 +7,19 @@ from random import Random
 ACCENTS = (
     "en",
     "en-us",
-    "en-029",
-    "en-us-nyc",
     "en-gb-scotland",
     "en-gb-x-rp",
-    "en-gb-x-gbclan",
-    "en-gb-x-gbcwmd",
 )
 """espeak-ng voice codes. They set the pronunciation and occur in every set."""
 
 VARIANTS = {
     "train": (
         *("m1", "m2", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f4", "f5"),
-        *("Alex", "Andy", "Annie", "Gene", "Michael", "Reed", "adam", "david", "edward"),
+        *("Alex", "Alicia", "Andy", "Annie", "Gene", "Michael", "Reed", "adam", "david", "edward"),
         *("grandma", "grandpa", "john", "linda", "max", "paul", "quincy", "steph"),
     ),
     "dev": ("Lee", "belinda"),
-    "test": ("m3", "f3", "Alicia", "rob"),
+    "test": ("m3", "f3", "rob"),
 }
 """Variants set pitch, formants and voice quality: they are the voices, and each has one side."""
 
