@@ -10,6 +10,8 @@ declare -A RUN_CONF=()
 GROUP_BY=""
 # How local/published.json names a language of GROUP_BY, and recognition's where it is another.
 PUBLISHED_NAME="{}" ASR_NAME=""
+# What stk-score is told of BLEU's tokeniser; by default it goes by the language.
+declare -a TOKENISE=()
 # score_more RUN SET: further scores of a translation; a recipe may define its own.
 score_more() { :; }
 
@@ -119,13 +121,13 @@ decode() {
 
 # score RUN CONF: BLEU and chrF of translations, WER of transcripts, in all and by GROUP_BY.
 score() {
-    local name field by=$GROUP_BY metrics=(bleu chrf) prefix=""
+    local name field by=$GROUP_BY metrics=(bleu chrf) prefix="" tokenise=("${TOKENISE[@]}")
     field=$(python ../common/facts.py "$2" field)
-    if [[ $field == src_text ]]; then metrics=(wer) prefix=asr- by=src_lang; fi
+    if [[ $field == src_text ]]; then metrics=(wer) prefix=asr- by=src_lang tokenise=(); fi
     for name in "${TEST_SETS[@]}"; do
         if [[ ! -f $WORK/decoded/$1/$name.jsonl ]]; then continue; fi
         stk-score --hyp "$WORK/decoded/$1/$name.jsonl" --ref "$WORK/data/$prefix$name.jsonl" \
-            --field "$field" --metric "${metrics[@]}" --by "$by" \
+            --field "$field" --metric "${metrics[@]}" --by "$by" "${tokenise[@]}" \
             --json "$WORK/scores/$1/$name.json"
         if [[ $field == tgt_text ]]; then score_more "$1" "$name"; fi
     done

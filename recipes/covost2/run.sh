@@ -38,6 +38,11 @@ fi
 if [[ " $targets " == *" ja "* && $tokeniser == both ]] && ! python -c "import MeCab, ipadic" 2>/dev/null; then
     die "Japanese BLEU needs MeCab: pip install 'sacrebleu[ja]', or --tokeniser char"
 fi
+if [[ $tokeniser == char && ( $targets == ja || $targets == zh-CN ) ]]; then
+    TOKENISE=(--tokenise char)
+elif [[ $tokeniser == char && " $targets " == *" ja "* ]]; then
+    die "--tokeniser char is for one language; several with ja need pip install 'sacrebleu[ja]'"
+fi
 system_ready "exp/${direction//,/-}-$size"
 
 # What the tables are now: where one changes, everything is done again.
