@@ -136,6 +136,8 @@ def normalise(
         features = (features - mean) * istd
     elif cmvn is not None:
         count = lengths.clamp(min=1).view(-1, 1, 1).to(features.dtype)
+        # Counted from the first frame, equal frames have a mean of exactly zero.
+        features = features - features[:, :1]
         mean = features.masked_fill(~real, 0).sum(1, keepdim=True) / count
         centred = (features - mean).masked_fill(~real, 0)
         variance = centred.square().sum(1, keepdim=True) / count
