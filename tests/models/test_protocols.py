@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from stk.data.batch import Padded, Source
 from stk.models.outputs import Autoregressive, Encoded, NonAutoregressive, Streaming
-from stk.models.registry import build_model
+from stk.models.registry import MODELS, build_model
 
 MASK = 4
 WORDS = 12
@@ -90,6 +90,7 @@ def test_streaming_is_independent_of_the_chunks(size: int) -> None:
     torch.testing.assert_close(torch.cat(parts, 1), whole.states)
 
 
+WITHOUT_DECODER = {"language_model", "wav2vec2"}
 TRANSFORMERS = ("costt", "speech_transformer", "text_transformer")
 
 
@@ -100,3 +101,10 @@ def test_models_say_which_protocol_they_follow(name: str) -> None:
     assert isinstance(model, Autoregressive)
     assert not isinstance(model, (NonAutoregressive, Streaming))
     assert isinstance(Doubling(), NonAutoregressive) and isinstance(CausalAverage(), Streaming)
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_every_model_but_encoders_alone_can_be_searched(name: str) -> None:
+    _, model_class = MODELS[name]
+    assert issubclass(model_class, Autoregressive) == (name not in WITHOUT_DECODER)
+    assert not issubclass(model_class, (NonAutoregressive, Streaming))
