@@ -28,8 +28,8 @@ def add_to(commands: Any) -> None:
     p.add_argument("--type", choices=("unigram", "bpe", "char"), default="unigram")
     p.add_argument("--fields", nargs="+", choices=("src_text", "tgt_text"), default=["tgt_text"])
     p.add_argument("--tags", nargs="*", default=[], metavar="TAG", help="languages and tasks")
-    p.add_argument("--coverage", type=float, default=1.0, help="share of characters kept")
-    p.add_argument("--normalization", default="nmt_nfkc", help="rule of SentencePiece")
+    p.add_argument("--coverage", type=float, help="share of characters kept (default: 1)")
+    p.add_argument("--normalization", help="rule of SentencePiece (default: nmt_nfkc)")
     p.set_defaults(body=_vocab)
 
     p = commands.add_parser("cmvn", help="mean and deviation of every feature bin")
@@ -139,6 +139,12 @@ def _vocab(args: argparse.Namespace) -> int:
     texts = progress(_texts(args.input, args.fields), title="read texts")
     vocab: Vocab
     if args.type == "char":
+        for option in ("size", "coverage", "normalization"):
+            if getattr(args, option) is not None:
+                raise StkError(
+                    f"--{option} is SentencePiece's; --type char keeps every character as it is",
+                    mend=f"leave --{option} out, or take --type bpe with a small --size",
+                )
         vocab = CharVocab.of_texts(texts, args.tags)
         vocab.save(args.out)
     else:
@@ -149,8 +155,8 @@ def _vocab(args: argparse.Namespace) -> int:
             args.size,
             tags=args.tags,
             model_type=args.type,
-            character_coverage=args.coverage,
-            normalization=args.normalization,
+            character_coverage=1.0 if args.coverage is None else args.coverage,
+            normalization=args.normalization or "nmt_nfkc",
             out_dir=args.out,
         )
     print(f"{args.out}: {len(vocab)} ids, tags: {' '.join(vocab.tags) or 'none'}")

@@ -105,6 +105,9 @@ def test_vocab(manifest, tmp_path, capsys, kind):
         assert len(vocab) == 26
         assert main(["vocab", str(text), *arguments]) == 1
         assert "--size is needed" in capsys.readouterr().err
+    else:
+        assert main(["vocab", str(text), *arguments, "--normalization", "nmt_nfkc_cf"]) == 1
+        assert "--normalization is SentencePiece's" in capsys.readouterr().err
 
 
 def test_cmvn(manifest, tmp_path, capsys):
