@@ -16,7 +16,7 @@ require_file "conf/$size.yaml"
 work_in "exp/$size-$tgt"
 if [[ $size == full ]]; then
     require_space "$WORK" 2000
-    src_pieces=200 tgt_pieces=300 averaged=5
+    src_pieces=200 tgt_pieces=120 averaged=5
 else
     require_space "$WORK" 100
     src_pieces=80 tgt_pieces=120 averaged=2
@@ -27,11 +27,14 @@ make_corpus() {
         --processes "$processes" --out "$WORK/data" --downloads downloads
 }
 
+# Few pieces, merged by frequency: what is frequent are the parts of numbers ("und", "zig", "hundert"),
+# so that a number that training never had is written like any other. With more pieces whole numbers
+# become pieces, and the others cannot be put together from them.
 make_vocabularies() {
-    stk-data vocab "$WORK/data/train.jsonl" --fields src_text --size "$src_pieces" \
-        --out "$WORK/vocab/src"
-    stk-data vocab "$WORK/data/train.jsonl" --fields tgt_text --size "$tgt_pieces" \
-        --tags "$tgt" --out "$WORK/vocab/tgt"
+    stk-data vocab "$WORK/data/train.jsonl" --fields src_text --type bpe \
+        --size "$src_pieces" --out "$WORK/vocab/src"
+    stk-data vocab "$WORK/data/train.jsonl" --fields tgt_text --type bpe \
+        --size "$tgt_pieces" --tags "$tgt" --out "$WORK/vocab/tgt"
 }
 
 train() {
