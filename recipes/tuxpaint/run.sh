@@ -7,13 +7,14 @@ describe "Speech translation into English from Debian's tuxpaint-stamps-default 
 option seed "" "train with this one seed (short for --seeds)"
 option seeds "1" "seeds, one training of each kind for each, such as \"1 2 3\""
 option processes 2 "sound files converted at once" int
-option src-pieces 600 "vocabulary of the eight languages" int
-option tgt-pieces 400 "vocabulary of English" int
+option src-pieces 200 "vocabulary of the eight languages" int
+option tgt-pieces 150 "vocabulary of English" int
 option beam 5 "hypotheses kept in decoding" int
 option samples 1000 "bootstrap resamples" int
 option averaged 5 "checkpoints averaged, the newest" int
-option minutes 10 "longest time of one training" int
-option updates 1200 "longest training; the learning rate falls over so many updates" int
+option asr-updates 2000 "training of the recogniser; its learning rate falls over so many updates" int
+option updates 1000 "training of a translator" int
+option minutes 20 "longest time of one training" int
 parse_options "$@"
 
 seeds=${seed:-$seeds}
@@ -32,18 +33,19 @@ prepare() {
         --processes "$processes"
 }
 
+# Two hours of speech in three scripts: few pieces and no capitals, so that each is heard often.
 make_vocabularies() {
-    stk-data vocab "$WORK/data/train.jsonl" --fields src_text --size "$src_pieces" \
-        --tags fr es ca ro ru bg be el --out "$WORK/vocab/src"
-    stk-data vocab "$WORK/data/train.jsonl" --fields tgt_text --size "$tgt_pieces" \
+    stk-data vocab "$WORK/data/train.jsonl" --fields src_text --type bpe --size "$src_pieces" \
+        --normalization nmt_nfkc_cf --tags fr es ca ro ru bg be el --out "$WORK/vocab/src"
+    stk-data vocab "$WORK/data/train.jsonl" --fields tgt_text --type bpe --size "$tgt_pieces" \
         --out "$WORK/vocab/tgt"
 }
 
-# train SEED CONF: one training, into exp/seedN/.
+# train SEED CONF UPDATES: one training, into exp/seedN/.
 train() {
     RUN=$WORK/seed$1 measured "$WORK/seed$1/measured/$2.json" stk-train "conf/$2.yaml" \
-        "seed=$1" "training.max_minutes=$minutes" "training.max_updates=$updates" \
-        "schedule.total=$updates" "schedule.warmup=$((updates / 4))" \
+        "seed=$1" "training.max_minutes=$minutes" "training.max_updates=$3" \
+        "schedule.total=$3" "schedule.warmup=$(($3 / 8))" \
         "checkpoint.keep_last=$averaged"
 }
 
@@ -85,15 +87,15 @@ stage 1 fetch fetch --inputs "local/fetch.py" --clears "downloads/tuxpaint"
 stage 2 prepare prepare --inputs "local/prepare.py local/split.py local/stamps.py" \
     --clears "$WORK/data"
 stage 3 vocab make_vocabularies --uses "src-pieces tgt-pieces" --clears "$WORK/vocab"
-limits="minutes updates averaged"
+limits="minutes averaged"
 for one in $seeds; do
     out=$WORK/seed$one
-    stage 4 "asr-$one" train "$one" asr --after vocab --uses "$limits" \
+    stage 4 "asr-$one" train "$one" asr "$asr_updates" --after vocab --uses "$limits" \
         --inputs "conf/st.yaml conf/asr.yaml" --clears "$out/asr"
-    stage 5 "st-scratch-$one" train "$one" st --after vocab --uses "$limits" \
+    stage 5 "st-scratch-$one" train "$one" st "$updates" --after vocab --uses "$limits" \
         --inputs "conf/st.yaml" --clears "$out/st-scratch"
-    stage 6 "st-from-asr-$one" train "$one" st-from-asr --after "vocab asr-$one" --uses "$limits" \
-        --inputs "conf/st.yaml conf/st-from-asr.yaml" --clears "$out/st-from-asr"
+    stage 6 "st-from-asr-$one" train "$one" st-from-asr "$updates" --after "vocab asr-$one" \
+        --uses "$limits" --inputs "conf/st.yaml conf/st-from-asr.yaml" --clears "$out/st-from-asr"
     stage 7 "average-$one" average "$one" --after "asr-$one st-scratch-$one st-from-asr-$one" \
         --uses averaged --clears "$out/averaged"
     stage 8 "decode-$one" decode "$one" --uses beam --clears "$out/decoded"
