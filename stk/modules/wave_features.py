@@ -12,6 +12,7 @@ from stk.errors import StkError
 from stk.modules.lengths import LengthFormula
 from stk.modules.norm import LayerNorm
 from stk.modules.rows import zero_padding
+from stk.modules.strided_convolution import patches, strided_convolution
 
 ExtractorNorm = Literal["group", "layer"]
 
@@ -26,8 +27,8 @@ CONVOLUTIONS: tuple[tuple[int, int, int], ...] = (
 class ChannelNorm(nn.Module):
     """Each channel normalised over the time of its row: group norm of one channel a group.
 
-    Wu and He (2018). Statistics are taken over real frames in fp32 at least, so they do not depend
-    on the batch. Released wav2vec 2.0 BASE checkpoints were trained with statistics over padding
+    Wu and He (2018). Statistics are taken over real frames, in fp64, so they do not depend on the
+    batch. Released wav2vec 2.0 BASE checkpoints were trained with statistics over padding
     too; ``over_padding`` reproduces that, and a row's output then depends on its batch.
 
     Args:
@@ -42,30 +43,41 @@ class ChannelNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Normalise.
+    def fold(self, weight: Tensor, read: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Put the norm into the convolution over one channel that comes before it.
+
+        Mean and variance of a channel follow from those of the k numbers that the convolution
+        reads, so its frames need not be looked at, nor held twice.
 
         Args:
-            x: ``(B, C, T)``.
+            weight: ``(C, 1, k)`` of the convolution, which has no bias.
+            read: ``(B, T, k)``, see :func:`~stk.modules.strided_convolution.patches`.
             lengths: ``(B,)`` int64 real frames.
 
         Returns:
-            ``(B, C, T)``; zero in the padding, unless padding counts.
+            For every clip a matrix ``(B, k, C)`` and a shift ``(B, 1, C)``, in the dtype of the
+            weights: ``read @ matrix + shift`` is the normalised frame.
         """
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        weight, bias = self.weight.to(wide.dtype)[:, None], self.bias.to(wide.dtype)[:, None]
+        mean, covariance = self._moments(read, lengths)
+        wide = weight[:, 0].to(mean.dtype)
+        centre = mean @ wide.t()
+        variance = ((wide @ covariance) * wide).sum(-1)
+        scale = (variance + self.eps).rsqrt() * self.weight.to(mean.dtype)
+        shift = self.bias.to(mean.dtype) - centre * scale
+        matrix = wide.t() * scale[:, None]
+        return matrix.to(weight.dtype), shift[:, None].to(weight.dtype)
+
+    @torch.no_grad()
+    def _moments(self, read: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean ``(B, k)`` and covariance ``(B, k, k)`` in fp64, since high-pass filters cancel."""
+        frames, wide = read.shape[1], read.double()
         if self.over_padding:
-            variance, mean = torch.var_mean(wide, -1, correction=0, keepdim=True)
-            return ((wide - mean) * (variance + self.eps).rsqrt() * weight + bias).to(x.dtype)
-        padding = torch.arange(x.shape[2], device=x.device) >= lengths[:, None]
-        padding = padding[:, None]
-        count = lengths.clamp_min(1)[:, None, None].to(wide.dtype)
-        wide = wide.masked_fill(padding, 0.0)
-        mean = wide.sum(-1, keepdim=True) / count
-        centred = (wide - mean).masked_fill(padding, 0.0)
-        variance = centred.square().sum(-1, keepdim=True) / count
-        out = centred * ((variance + self.eps).rsqrt() * weight) + bias
-        return out.masked_fill(padding, 0.0).to(x.dtype)
+            lengths = torch.full_like(lengths, frames)
+        real = torch.arange(frames, device=read.device) < lengths[:, None]
+        count = lengths.clamp_min(1)[:, None].double()
+        mean = (wide * real[:, :, None]).sum(1) / count
+        centred = (wide - mean[:, None]) * real[:, :, None]
+        return mean, centred.transpose(1, 2) @ centred / count[:, :, None]
 
 
 class WaveExtractor(nn.Module):
@@ -77,7 +89,8 @@ class WaveExtractor(nn.Module):
     Args:
         convolutions: ``(channels, kernel, stride)`` of each.
         norm: see above.
-        bias: whether convolutions have a bias; LARGE has one, BASE has none.
+        bias: whether convolutions have a bias; LARGE has one, BASE has none. Before a ChannelNorm
+            there is none, since it would cancel.
         over_padding: see :class:`ChannelNorm`; ``group`` alone.
 
     Attributes:
@@ -97,7 +110,9 @@ class WaveExtractor(nn.Module):
         super().__init__()
         inputs = (1, *(channels for channels, _, _ in convolutions))
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(fan_in, channels, kernel, stride, bias=bias)
+            nn.Conv1d(
+                fan_in, channels, kernel, stride, bias=bias and (fan_in > 1 or norm == "layer")
+            )
             for fan_in, (channels, kernel, stride) in zip(inputs, convolutions, strict=False)
         )
         for convolution in self.convolutions:
@@ -134,19 +149,33 @@ class WaveExtractor(nn.Module):
         if lengths.device.type == "cpu" and not torch.compiler.is_compiling():
             self.check(int(lengths.min()))
         mask = torch.arange(samples.shape[1], device=samples.device) < lengths[:, None]
-        x = zero_padding(samples, mask)[:, None]
-        for number, convolution in enumerate(self.convolutions):
-            x = convolution(x)
-            lengths = LengthFormula((self.lengths.layers[number],))(lengths)
-            norm = self.norms[number] if number < len(self.norms) else None
-            if isinstance(norm, ChannelNorm):
-                x = norm(x, lengths)
-            elif norm is not None:
-                x = norm(x.transpose(1, 2)).transpose(1, 2)
-            x = F.gelu(x)
-        frames = x.transpose(1, 2)
-        mask = torch.arange(frames.shape[1], device=frames.device) < lengths[:, None]
-        return zero_padding(frames, mask), lengths
+        x = self._first(zero_padding(samples, mask), lengths)
+        for number in range(1, len(self.convolutions)):
+            weight, bias, stride = self._layer(number)
+            x = strided_convolution(x, weight, bias, stride, gelu=True)
+            if number < len(self.norms):
+                x = self.norms[number](x)
+        lengths = self.lengths(lengths)
+        mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+        return zero_padding(F.gelu(x), mask), lengths
+
+    def _layer(self, number: int) -> tuple[Tensor, Tensor | None, int]:
+        convolution = self.convolutions[number]
+        assert isinstance(convolution, nn.Conv1d)
+        return convolution.weight, convolution.bias, convolution.stride[0]
+
+    def _first(self, samples: Tensor, lengths: Tensor) -> Tensor:
+        """The first convolution with its norm, ``(B, T, C)``; GELU comes with the second.
+
+        Frames that are padding need not be zero: no real frame of a later layer reads one.
+        """
+        weight, bias, stride = self._layer(0)
+        read, norm = patches(samples, weight.shape[2], stride), self.norms[0]
+        if not isinstance(norm, ChannelNorm):
+            return norm(F.linear(read, weight[:, 0], bias))
+        lengths = LengthFormula((self.lengths.layers[0],))(lengths)
+        matrix, shift = norm.fold(weight, read, lengths)
+        return torch.baddbmm(shift, read, matrix)
 
     def check(self, samples: int) -> None:
         """Raise unless a clip of so many samples gives a frame.

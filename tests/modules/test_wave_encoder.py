@@ -9,6 +9,7 @@ from torch import nn
 from stk.errors import StkError
 from stk.modules.gradient import scale_gradient
 from stk.modules.norm import LayerNorm
+from stk.modules.strided_convolution import patches
 from stk.modules.wave_encoder import LARGE, PositionalConvolution, WaveEncoder, WaveShape
 from stk.modules.wave_features import ChannelNorm, WaveExtractor
 
@@ -61,21 +62,43 @@ def test_base_has_one_group_norm_and_large_seven_layer_norms() -> None:
     assert sum(p.numel() for p in large.parameters()) == 315_438_720
 
 
-def test_channel_norm_is_group_norm_over_real_frames() -> None:
-    norm = ChannelNorm(6).double()
-    nn.init.normal_(norm.weight)
-    nn.init.normal_(norm.bias)
-    x, lengths = torch.randn(3, 6, 9, dtype=torch.float64), torch.tensor([9, 4, 2])
-    out = norm(x, lengths)
-    whole = ChannelNorm(6, over_padding=True).double()
-    whole.load_state_dict(norm.state_dict())
-    for row, length in enumerate(lengths.tolist()):
-        part = x[row : row + 1, :, :length]
-        expected = nn.functional.group_norm(part, 6, norm.weight, norm.bias)
-        torch.testing.assert_close(out[row, :, :length], expected[0])
-        assert not out[row, :, length:].any()
-    expected = nn.functional.group_norm(x, 6, norm.weight, norm.bias)
-    torch.testing.assert_close(whole(x, lengths), expected)
+def test_the_first_block_is_convolution_and_group_norm_over_real_frames() -> None:
+    torch.manual_seed(0)
+    convolution = nn.Conv1d(1, 6, 10, 5, bias=False).double()
+    samples, lengths = torch.randn(3, 60, dtype=torch.float64) + 0.3, torch.tensor([60, 30, 24])
+    counts = (lengths - 10) // 5 + 1
+    norms = ChannelNorm(6).double(), ChannelNorm(6, over_padding=True).double()
+    nn.init.normal_(norms[0].weight)
+    nn.init.normal_(norms[0].bias)
+    norms[1].load_state_dict(norms[0].state_dict())
+    outs, read = [], patches(samples, 10, 5)
+    for norm in norms:
+        matrix, shift = norm.fold(convolution.weight, read, counts)
+        outs.append((read @ matrix + shift).transpose(1, 2))
+    plain, parameters = convolution(samples[:, None]), (norms[0].weight, norms[0].bias)
+    for row, length in enumerate(counts.tolist()):
+        part = plain[row : row + 1, :, :length]
+        expected = nn.functional.group_norm(part, 6, *parameters)
+        torch.testing.assert_close(outs[0][row, :, :length], expected[0])
+    torch.testing.assert_close(outs[1], nn.functional.group_norm(plain, 6, *parameters))
+
+
+def test_gradients_of_the_folded_norm() -> None:
+    torch.manual_seed(0)
+    extractor = WaveExtractor(((4, 10, 5), (4, 3, 2))).double()
+    samples, lengths = torch.randn(2, 60, dtype=torch.float64), torch.tensor([60, 60])
+    frames, _ = extractor(samples, lengths)
+    factor = torch.randn_like(frames)
+    names = [name for name, _ in extractor.named_parameters()]
+    grads = torch.autograd.grad((frames * factor).sum(), list(extractor.parameters()))
+    first, second = extractor.convolutions
+    norm = extractor.norms[0]
+    x = nn.functional.group_norm(first(samples[:, None]), 4, norm.weight, norm.bias)
+    x = nn.functional.gelu(second(nn.functional.gelu(x))).transpose(1, 2)
+    torch.testing.assert_close(frames, x)
+    expected = torch.autograd.grad((x * factor).sum(), list(extractor.parameters()))
+    for name, mine, theirs in zip(names, grads, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, msg=name)
 
 
 @pytest.mark.parametrize("keys", [{}, LAYER], ids=["base", "large"])
