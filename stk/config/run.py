@@ -75,7 +75,9 @@ class AugmentConfig:
     ``speed`` lists factors drawn uniformly. ``specaugment`` is ``none``, a published policy
     (``lb``: one frequency mask F=27 and one time mask T=100; ``ld``: two of each, Park et al.,
     2019) or ``custom`` with the four numbers below. A time mask never covers more than
-    ``time_mask_share`` of a clip.
+    ``time_mask_share`` of a clip. A model with a wave encoder has ``wave_mask_share`` of its steps
+    in spans of ``wave_mask_length`` replaced by the vector that it was pre-trained with (Baevski
+    et al., 2020); clips too short for two spans are left whole.
     """
 
     speed: tuple[float, ...] = ()
@@ -85,6 +87,12 @@ class AugmentConfig:
     time_masks: int = 0
     time_width: int = 0
     time_mask_share: float = 1.0
+    wave_mask_share: float = 0.0
+    wave_mask_length: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.wave_mask_share < 1.0 or self.wave_mask_length < 1:
+            raise ValueError("wave_mask_share must lie in [0, 1), wave_mask_length be at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)

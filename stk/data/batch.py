@@ -85,11 +85,14 @@ class Source(Padded):
         positions: ``(B, S)`` int64, where each token of a text stands; None: one after another.
         languages: ``(B, S)`` int64, the language of each token, or None.
         target_languages: ``(B,)`` int64, the language that is to be written, or None.
+        masked: ``(B, T)`` boolean, True where a wave encoder's step is replaced by its mask
+            vector, T its steps; None: nowhere.
     """
 
     positions: Tensor | None = None
     languages: Tensor | None = None
     target_languages: Tensor | None = None
+    masked: Tensor | None = None
 
     @property
     def is_text(self) -> bool:

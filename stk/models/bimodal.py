@@ -123,4 +123,4 @@ class BimodalModel(EncoderDecoder):
         """
         if not source.is_text and source.data.dim() != 2:
             raise ValueError(f"{self.NAME} encodes samples (B, N) or tokens, not frames")
-        return Encoded(*self.encoder(source.data, source.lengths))
+        return Encoded(*self.encoder(source.data, source.lengths, source.masked))

@@ -86,9 +86,14 @@ class AdaptedWaveEncoder(nn.Module):
             wave.width, width, channels=2 * width, kernels=(3,) * layers
         )
 
-    def forward(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """States ``(B, T, D)`` of samples ``(B, N)``, zero in the padding, and lengths."""
-        x, lengths = self.adaptor(*self.wave(samples, lengths))
+    def forward(
+        self, samples: Tensor, lengths: Tensor, masked: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """States ``(B, T, D)`` of samples ``(B, N)``, zero in the padding, and lengths.
+
+        ``masked`` is that of :class:`stk.modules.wave_encoder.WaveEncoder`.
+        """
+        x, lengths = self.adaptor(*self.wave(samples, lengths, masked))
         return Rows(lengths, x.shape[1], pack=False).clean(x), lengths
 
 
@@ -179,4 +184,4 @@ class Lna(EncoderDecoder):
             raise StkError(
                 "lna has no text encoder, and was given text", mend="set model.text_encoder=true"
             )
-        return Encoded(*self.encoder(*samples_of("lna", source)))
+        return Encoded(*self.encoder(*samples_of("lna", source), source.masked))

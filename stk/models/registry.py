@@ -17,6 +17,7 @@ from stk.models.lut import Lut, LutConfig
 from stk.models.speech_transformer import SpeechTransformer, SpeechTransformerConfig
 from stk.models.text_transformer import TextTransformer, TextTransformerConfig
 from stk.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config
+from stk.models.wav2vec2_transformer import Wav2Vec2Transformer, Wav2Vec2TransformerConfig
 from stk.models.xstnet import XSTNet, XSTNetConfig
 
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
@@ -28,6 +29,7 @@ MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "speech_transformer": (SpeechTransformerConfig, SpeechTransformer),
     "text_transformer": (TextTransformerConfig, TextTransformer),
     "wav2vec2": (Wav2Vec2Config, Wav2Vec2),
+    "wav2vec2_transformer": (Wav2Vec2TransformerConfig, Wav2Vec2Transformer),
     "xstnet": (XSTNetConfig, XSTNet),
 }
 """Name -> (configuration dataclass, model class with a dict ``PRESETS``)."""

@@ -118,12 +118,12 @@ class Wav2Vec2(nn.Module):
         self.context = linear(config.width, config.target_dim)
 
     def encode(self, source: Source) -> Encoded:
-        """Encode ``source.data (B, N)`` samples, without masks.
+        """Encode ``source.data (B, N)`` samples.
 
         Raises:
             StkError: the source is text, or a clip is shorter than the receptive field.
         """
-        return Encoded(*self.encoder(*samples_of("wav2vec2", source)))
+        return Encoded(*self.encoder(*samples_of("wav2vec2", source), source.masked))
 
     def contrast(
         self, source: Source, places: Tensor, *, step: int = 0, seed: int | None = None

@@ -56,9 +56,14 @@ class BimodalEncoder(nn.Module):
             nn.init.normal_(self.audio_tag, std=shape.width**-0.5)
         self.stack = EncoderStack(shape, layers)
 
-    def hear(self, samples: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """States ``(B, T, D)`` and lengths that enter the stack for ``samples (B, N)``."""
-        states, lengths = self.wave(samples, lengths)
+    def hear(
+        self, samples: Tensor, lengths: Tensor, masked: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """States ``(B, T, D)`` and lengths that enter the stack for ``samples (B, N)``.
+
+        ``masked`` is that of :class:`stk.modules.wave_encoder.WaveEncoder`.
+        """
+        states, lengths = self.wave(samples, lengths, masked)
         x, lengths = self.subsampler(states, lengths)
         x = x * self.scale
         if self.audio_positions:
@@ -74,8 +79,10 @@ class BimodalEncoder(nn.Module):
         x = self.embedding(tokens)
         return x + self.positions(tokens.shape[1]).to(x.dtype)
 
-    def forward(self, data: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode float samples ``(B, N)`` or int64 tokens ``(B, S)``.
+    def forward(
+        self, data: Tensor, lengths: Tensor, masked: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Encode float samples ``(B, N)``, at will ``masked``, or int64 tokens ``(B, S)``.
 
         Returns:
             States ``(B, T, D)``, zero in the padding, and their ``(B,)`` lengths.
@@ -84,7 +91,7 @@ class BimodalEncoder(nn.Module):
             StkError: a clip is shorter than the receptive field.
         """
         if data.is_floating_point():
-            x, lengths = self.hear(data, lengths)
+            x, lengths = self.hear(data, lengths, masked)
         else:
             x = self.read(data)
         rows = Rows(lengths, x.shape[1])

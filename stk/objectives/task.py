@@ -6,6 +6,7 @@ the same example; training and decoding share this one definition of it.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -16,8 +17,10 @@ from torch import Tensor
 from stk.data.batch import Item, Movable, Padded, Size, Source
 from stk.data.example import Example
 from stk.errors import StkError
+from stk.objectives.masking import SpanConfig, draw_spans
 
 if TYPE_CHECKING:
+    from stk.config.run import AugmentConfig
     from stk.data.vocab import Vocab
     from stk.objectives.base import CollateContext
 
@@ -139,7 +142,32 @@ def collate_source(items: Sequence[Item], config: SourceConfig, context: Collate
             )
         waveforms.append(item.waveform)
     augment = context.augment if context.training else None
-    return context.frontend(waveforms, [item.rng for item in items], augment)
+    source = context.frontend(waveforms, [item.rng for item in items], augment)
+    if augment is None or augment.wave_mask_share == 0.0:
+        return source
+    return dataclasses.replace(source, masked=_wave_masks(source, items, augment, context))
+
+
+def _wave_masks(
+    source: Source, items: Sequence[Item], augment: AugmentConfig, context: CollateContext
+) -> Tensor:
+    """``(B, T)`` boolean over the steps of the wave encoder, drawn by each row's generator.
+
+    Raises:
+        StkError: the model has no wave encoder.
+    """
+    if context.wave_lengths is None:
+        raise StkError(
+            "augment.wave_mask_share is for models with a wave encoder",
+            mend="set it to 0, or specaugment for models of filterbanks",
+        )
+    config = SpanConfig(mask_share=augment.wave_mask_share, mask_length=augment.wave_mask_length)
+    steps = context.wave_lengths(source.lengths).tolist()
+    masked = torch.zeros(len(items), max(steps), dtype=torch.bool)
+    for row, (item, count) in enumerate(zip(items, steps, strict=True)):
+        if count >= config.shortest:
+            masked[row, torch.from_numpy(draw_spans(count, config, item.rng))] = True
+    return masked
 
 
 def collate_target(

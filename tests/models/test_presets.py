@@ -17,7 +17,7 @@ from stk.models.text_transformer import TextTransformer
 SIZES = {"src": 100, "tgt": 120, "ctc": 90}
 
 
-READS_SAMPLES = {"wav2vec2", "xstnet", "chimera", "lna"}
+READS_SAMPLES = {"wav2vec2", "wav2vec2_transformer", "xstnet", "chimera", "lna"}
 
 
 def on_meta(**named: object) -> EncoderDecoder:
