@@ -3,6 +3,8 @@
 stk-data validate   every bad row of a manifest, with its mend
 stk-data check      what the streams of a run's configuration use and leave out
 stk-data stats      counts, hours, lengths
+stk-data scan       a manifest of a folder of sound files, without any text
+stk-data filter     leave out rows that are too short or too long
 stk-data convert    Kaldi data directories and fairseq TSVs, in and out
 stk-data prepare    measure durations; optionally bring sound to one format
 stk-data vocab      make a vocabulary
@@ -16,7 +18,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from stk.cli import data_inspect, data_make, data_models
+from stk.cli import data_inspect, data_make, data_models, data_sound
 from stk.cli.common import run
 
 
@@ -31,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     data_inspect.add_to(commands)
     data_make.add_to(commands)
     data_models.add_to(commands)
+    data_sound.add_to(commands)
     return p
 
 

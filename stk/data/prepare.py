@@ -46,22 +46,59 @@ def to_flac(
 ) -> Example:
     """Write the example's clip as one 16-bit mono FLAC file and point the example at it.
 
-    Samples beyond [-1, 1] are clipped. The file is named by the id, slashes replaced.
+    Samples beyond [-1, 1] are clipped. The file is named by the id, slashes replaced. It carries a
+    comment on what it was made of; where a file with the very comment stands already, it is taken
+    as it is, and no sound is decoded or resampled again.
 
     Raises:
         StkError: sound that cannot be read, or an id whose file name is taken by another.
     """
     if example.audio is None:
         return example
+    path = Path(os.path.abspath(directory)) / f"{example.id.replace(os.sep, '_')}.flac"
     try:
-        waveform = load_audio(example.audio, example.start, example.duration, sample_rate, channel)
+        origin = _origin(example, example.audio, sample_rate, channel)
+        frames = _made_before(path, origin)
+        if frames is None:
+            waveform = load_audio(
+                example.audio, example.start, example.duration, sample_rate, channel
+            )
+            frames = len(waveform)
+            _write(path, waveform.numpy().clip(-1, 1), sample_rate, origin)
     except StkError as error:
         raise at_row(error, example) from None
-    path = Path(os.path.abspath(directory)) / f"{example.id.replace(os.sep, '_')}.flac"
-    with replacing(path) as temporary:
-        soundfile.write(temporary, waveform.numpy().clip(-1, 1), sample_rate, format="FLAC")
-    seconds = len(waveform) / sample_rate
-    return dataclasses.replace(example, audio=path, start=0.0, duration=seconds)
+    return dataclasses.replace(example, audio=path, start=0.0, duration=frames / sample_rate)
+
+
+def _origin(example: Example, audio: Path, sample_rate: int, channel: Channel) -> str:
+    """What a clip is made of: another segment, rule, rate or source file gives another text."""
+    if not audio.is_file():
+        raise StkError("no such sound file", file=audio, mend="check the path in the manifest")
+    about = audio.stat()
+    return (
+        f"{channel} channel, {sample_rate} Hz, start {example.start!r}, duration "
+        f"{example.duration!r}, of {audio} ({about.st_size} bytes, {about.st_mtime_ns})"
+    )
+
+
+def _made_before(path: Path, origin: str) -> int | None:
+    """Samples of a whole file that was made of just that; None: there is none."""
+    if not path.is_file():
+        return None
+    try:
+        with soundfile.SoundFile(path) as sound:
+            return int(sound.frames) if sound.comment == origin else None
+    except soundfile.LibsndfileError:
+        return None  # not a FLAC file; it is written anew
+
+
+def _write(path: Path, samples: np.ndarray, sample_rate: int, comment: str) -> None:
+    with (
+        replacing(path) as temporary,
+        soundfile.SoundFile(temporary, "w", sample_rate, 1, format="FLAC") as sound,
+    ):
+        sound.comment = comment
+        sound.write(samples)
 
 
 def prepared(
