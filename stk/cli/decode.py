@@ -17,9 +17,10 @@ from omegaconf import OmegaConf
 from stk.cli.common import progress, run
 from stk.data.atomic import write_text
 from stk.data.example import Example
-from stk.data.manifest import SkipList, read_manifest
+from stk.data.manifest import SkipList, read_manifest, write_manifest
 from stk.data.normalise import Normalisation
 from stk.decoding.cascade import Cascade
+from stk.decoding.pseudo_labels import pseudo_labelled
 from stk.decoding.shard import parse_shard, take_shard
 from stk.decoding.translator import Translation, Translator, load
 from stk.errors import StkError
@@ -46,6 +47,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--output", metavar="FILE", help="JSONL to write; without it texts are printed")
     p.add_argument(
+        "--pseudo-labels",
+        metavar="FILE",
+        help="manifest to write: the inputs, with the outputs as their text",
+    )
+    p.add_argument(
         "--summary", metavar="FILE", help="JSON to write: counts, times, real-time factor"
     )
     p.add_argument(
@@ -61,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE",
         help="further options of the search: length_penalty=0.6 batch.max_frames=20000 ...",
+    )
+    p.add_argument(
+        "--lm", metavar="DIR", help="a causal language model that adds to the scores (fusion)"
+    )
+    p.add_argument(
+        "--lm-weight", type=float, metavar="W", help="of its log-probabilities (0.1; 0: none)"
     )
     p.add_argument(
         "--shard", default="1/1", metavar="I/N", help="decode every N-th input, from the I-th"
@@ -116,8 +128,13 @@ def _main(argv: list[str]) -> int:
         lines = [json.dumps(_row(t), ensure_ascii=False) + "\n" for t in ordered]
         write_text(args.output, "".join(lines))
     else:
-        for translation in ordered:
+        for translation in ordered if not args.pseudo_labels else ():
             print(translation.text)
+    if args.pseudo_labels:
+        pairs = ((examples[index], found[index]) for index in sorted(found))
+        count = write_manifest(args.pseudo_labels, pseudo_labelled(pairs, translator.writes))
+        empty = f", {len(found) - count} without output left out"
+        print(f"{args.pseudo_labels}: {count} rows{empty}", file=sys.stderr)
     if skipped is not None:
         skipped.write()
     summary = _summary(ordered, seconds, 0 if skipped is None else len(skipped))
@@ -134,15 +151,24 @@ def _translator(args: argparse.Namespace) -> Translator | Cascade:
             if getattr(args, name) is not None:
                 flag = "--" + name.replace("_", "-")
                 raise StkError(f"{flag} is of a cascade", mend="name its second model by --then")
-        options = _options(args.set, beam=args.beam, nbest=args.nbest)
+        options = _options(args.set, beam=args.beam, nbest=args.nbest) | _fusion(args)
         return load(*args.checkpoint, task=args.task, device=args.device, **options)
     heard = _options(args.set, beam=args.beam, nbest=args.transcripts)
     said = _options(args.then_set or [], beam=args.beam, nbest=args.nbest)
     return Cascade(
         load(*args.checkpoint, task=args.task, device=args.device, **heard),
-        load(*args.then, task=args.then_task, device=args.device, **said),
+        load(*args.then, task=args.then_task, device=args.device, **said, **_fusion(args)),
         bridge=args.bridge or "none",
     )
+
+
+def _fusion(args: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`load` is told of a language model; a cascade's last model is the one helped."""
+    if args.lm is None:
+        if args.lm_weight is not None:
+            raise StkError("--lm-weight without a language model", mend="name it with --lm")
+        return {}
+    return {"lm": args.lm} | ({} if args.lm_weight is None else {"lm_weight": args.lm_weight})
 
 
 def _options(pairs: Sequence[str], **flags: int | None) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from stk.data.manifest import SkipList
 from stk.data.normalise import Normalisation, normalise
 from stk.decoding.translator import Candidate, Translation, Translator
 from stk.errors import StkError
+from stk.objectives.task import TextField
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class Cascade:
                 "reads sound, but the second model of a cascade reads text", file=_name(second)
             )
         self.first, self.second, self.bridge = first, second, bridge
+
+    @property
+    def writes(self) -> TextField:
+        """The field of a manifest's row that outputs are a version of."""
+        return self.second.writes
 
     def translate(
         self,

@@ -20,6 +20,7 @@ from stk.data.manifest import SkipList
 from stk.decoding.beam import beam_search, length_limits
 from stk.decoding.ctc_greedy import ctc_greedy
 from stk.decoding.ctc_prefix import CtcPrefixScorer
+from stk.decoding.fusion import Fusion
 from stk.decoding.hypothesis import Hypotheses
 from stk.decoding.member import Member, check_together
 from stk.decoding.scorers import Ensemble, Mixture, ModelScorer, Scorer
@@ -55,6 +56,7 @@ def decode(
     *,
     forced: Sequence[str] | None = None,
     skip_bad: SkipList | None = None,
+    fusion: Fusion | None = None,
 ) -> Iterator[Result]:
     """Decode examples batch by batch, longest first; one batch of sound is in memory at a time.
 
@@ -64,6 +66,7 @@ def decode(
         config: of search and batches.
         forced: text that each output has to begin with.
         skip_bad: collects examples that cannot be read instead of raising.
+        fusion: a language model that adds to the scores of a beam search.
 
     Yields:
         Results as batches get done, in no particular order.
@@ -72,6 +75,7 @@ def decode(
         StkError: an example that cannot be read, or a model without the CTC head asked for.
     """
     check_together(members, config)
+    check_fusion(members[0], config, fusion)
     sizes: dict[int, Size] = {}
     for index, example in enumerate(examples):
         with _collecting(skip_bad):
@@ -82,7 +86,7 @@ def decode(
         if not kept:
             continue
         texts = None if forced is None else [forced[index] for index in kept]
-        found, prefixes = decode_items(members, items, config, forced=texts)
+        found, prefixes = decode_items(members, items, config, forced=texts, fusion=fusion)
         seconds = time.perf_counter() - began
         for row, index in enumerate(kept):
             yield Result(
@@ -115,6 +119,7 @@ def decode_items(
     config: DecodeConfig,
     *,
     forced: Sequence[str] | None = None,
+    fusion: Fusion | None = None,
 ) -> tuple[list[Hypotheses], list[tuple[int, ...]]]:
     """Search one batch.
 
@@ -123,6 +128,7 @@ def decode_items(
         items: for each member the batch's examples, with waveforms where it reads sound.
         config: of the search.
         forced: text that each output has to begin with.
+        fusion: see :func:`decode`; it has been checked.
 
     Returns:
         Hypotheses of every example, and the ids of its forced text.
@@ -149,6 +155,8 @@ def decode_items(
         weight = config.ctc_weight
         scorer = Mixture([(1 - weight, scorer), (weight, _vote(heads))])
     found = beam_search(
+    if fusion is not None:
+        scorer = fusion.join(scorer, examples, first.objective.config.target, len(tags[0]))
         scorer,
         prefixes=[tag + text for tag, text in zip(tags, texts, strict=True)],
         limits=length_limits(encoded[0].lengths, config),
@@ -160,6 +168,19 @@ def decode_items(
 
 def _vote(scorers: Sequence[Scorer]) -> Scorer:
     return scorers[0] if len(scorers) == 1 else Ensemble(scorers)
+def check_fusion(member: Member, config: DecodeConfig, fusion: Fusion | None) -> None:
+    """Raise unless a language model, where there is one, can take part in the search.
+
+    Raises:
+        StkError: CTC decoding, or see :meth:`Fusion.check`.
+    """
+    if fusion is None:
+        return
+    if config.search == "ctc":
+        raise StkError("CTC decoding takes no language model", mend="use search: beam")
+    fusion.check(member.vocab(config), member.objective.written_tags)
+
+
 
 
 def _encode(member: Member, items: Sequence[Item]) -> Encoded:

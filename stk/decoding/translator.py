@@ -20,9 +20,11 @@ from stk.data.batch import Item
 from stk.data.example import Example
 from stk.data.items import make_item
 from stk.data.manifest import SkipList
-from stk.decoding.decode import Result, audio_seconds, decode, decode_items
+from stk.decoding.decode import Result, audio_seconds, check_fusion, decode, decode_items
+from stk.decoding.fusion import Fusion, load_fusion
 from stk.decoding.member import Member, check_together, load_member
 from stk.errors import StkError
+from stk.objectives.task import TextField
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +81,34 @@ class Translator:
     Args:
         members: one model, or an ensemble over one target vocabulary.
         config: of the search.
+        fusion: a language model that adds to the scores.
 
     Raises:
-        StkError: the members do not fit together.
+        StkError: the members and the language model do not fit together.
     """
 
-    def __init__(self, members: Sequence[Member], config: DecodeConfig | None = None) -> None:
-        self.members = tuple(members)
+    def __init__(
+        self,
+        members: Sequence[Member],
+        config: DecodeConfig | None = None,
+        fusion: Fusion | None = None,
+    ) -> None:
+        self.members, self.fusion = tuple(members), fusion
         self.config = config or DecodeConfig()
         check_together(self.members, self.config)
+        check_fusion(self.members[0], self.config, fusion)
 
     @property
     def reads_audio(self) -> bool:
         """Whether the source is sound; text otherwise."""
         return self.members[0].reads_audio
+
+    @property
+    def writes(self) -> TextField:
+        """The field of a manifest's row that outputs are a version of."""
+        config = self.members[0].objective.config
+        field: TextField = config.ctc_text if self.config.search == "ctc" else config.target
+        return field
 
     def translate(
         self,
@@ -125,7 +141,10 @@ class Translator:
         if isinstance(source, (Tensor, np.ndarray)):
             began = time.perf_counter()
             items = self._of_waveform(example, source, sample_rate)
-            found, prefixes = decode_items(self.members, items, config, forced=[prefix])
+            check_fusion(self.members[0], config, self.fusion)
+            found, prefixes = decode_items(
+                self.members, items, config, forced=[prefix], fusion=self.fusion
+            )
             heard = audio_seconds(self.members[0], items[0][0])
             spent = time.perf_counter() - began
             result = Result(0, found[0], prefixes[0], heard, spent, batch_size=1)
@@ -133,7 +152,7 @@ class Translator:
         field = self.members[0].objective.config.source
         value: Any = Path(source) if self.reads_audio else str(source)
         example = dataclasses.replace(example, **{field: value})
-        result = next(decode(self.members, [example], config, forced=[prefix]))
+        result = next(decode(self.members, [example], config, forced=[prefix], fusion=self.fusion))
         return self._translation(result, example, config)
 
     def translate_examples(
@@ -152,7 +171,9 @@ class Translator:
         self, examples: Sequence[Example], *, skip_bad: SkipList | None = None
     ) -> Iterator[tuple[int, Translation]]:
         """Yield ``(index in examples, translation)`` as batches get done, longest inputs first."""
-        for result in decode(self.members, examples, self.config, skip_bad=skip_bad):
+        for result in decode(
+            self.members, examples, self.config, skip_bad=skip_bad, fusion=self.fusion
+        ):
             example = examples[result.index]
             yield result.index, self._translation(result, example, self.config)
 
@@ -214,6 +235,8 @@ def load(
     *checkpoints: str | Path,
     task: str | None = None,
     device: torch.device | str | None = None,
+    lm: str | Path | None = None,
+    lm_weight: float = 0.1,
     **options: Any,
 ) -> Translator:
     """Load one checkpoint, or several as an ensemble.
@@ -222,6 +245,8 @@ def load(
         checkpoints: checkpoint directories, or output directories of runs (their best is taken).
         task: name of the training stream whose task is decoded; None: the first.
         device: None: a GPU if there is one, else the CPU.
+        lm: checkpoint of a causal language model over the target vocabulary, for shallow fusion.
+        lm_weight: what its log-probabilities are multiplied by; 0 leaves it out.
         options: keys of :class:`~stk.config.run.DecodeConfig`.
 
     Raises:
@@ -229,7 +254,9 @@ def load(
     """
     config = build(DecodeConfig, options, where="decode")
     place = _device(device)
-    return Translator([load_member(c, task=task, device=place) for c in checkpoints], config)
+    members = [load_member(c, task=task, device=place) for c in checkpoints]
+    fusion = None if lm is None else load_fusion(lm, lm_weight, device=place)
+    return Translator(members, config, fusion)
 
 
 def _device(name: torch.device | str | None) -> torch.device:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,6 +16,8 @@ from stk.models.encoder_decoder import vocab_size
 from stk.models.outputs import Encoded
 from stk.models.text_transformer import TextEncoder, set_eps
 from stk.modules.attention import causal
+from stk.modules.cache import SelfCache
+from stk.modules.decoder import TransformerState
 from stk.modules.embedding import TokenEmbedding
 from stk.modules.linear import linear
 from stk.modules.norm import LayerNorm
@@ -156,6 +158,33 @@ class LanguageModel(nn.Module):
         visible = causal(source.data.shape[1], source.data.device) if causal_only else None
         states, _ = self.encoder(source, None, visible)
         return Encoded(states, source.lengths)
+
+    def start(self, count: int, languages: Tensor | None = None) -> TransformerState:
+        """Where causal reading of ``count`` texts begins: nothing is read yet.
+
+        Args:
+            count: B.
+            languages: ``(B,)`` int64 rows of the table of language embeddings; needed where the
+                model has one.
+        """
+        weight, config = self.encoder.embedding.weight, self.config
+        cache = SelfCache.empty(
+            count, config.layers, config.heads, config.width // config.heads, weight
+        )
+        nothing = torch.zeros(count, dtype=torch.int64, device=weight.device)
+        return TransformerState(cache, (), nothing, languages)
+
+    def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState]:
+        """Read ``tokens (B, K)`` int64; return logits ``(B, K, V)`` of what follows, and the state.
+
+        The logits are those of :meth:`encode` with ``causal_only``, one token at a time.
+        """
+        x = self.encoder.embed(
+            tokens, start=state.cache.length, repeat=True, languages=state.languages
+        )
+        cache = state.cache.extend()
+        logits = self.project(self.encoder.stack.step(x, cache))
+        return logits, replace(state, cache=cache)
 
     def project(self, states: Tensor) -> Tensor:
         """Logits ``(..., V)`` of states ``(..., D)``."""

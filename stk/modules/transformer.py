@@ -76,11 +76,16 @@ class FeedForward(nn.Module):
 
 
 class _Layer(nn.Module):
-    """What encoder and decoder layers share: how a block joins the residual stream."""
+    """What encoder and decoder layers share: self-attention, how a block joins the residual
+    stream."""
 
     def __init__(self, shape: LayerShape) -> None:
         super().__init__()
         self.pre, self.dropout = shape.norm == "pre", shape.dropout
+        self.self_attention = SelfAttention(
+            shape.width, shape.heads, dropout=shape.attention_dropout
+        )
+        self.self_attention_norm = LayerNorm(shape.width)
 
     def _enter(self, x: Tensor, norm: nn.Module) -> Tensor:
         return norm(x) if self.pre else x
@@ -89,16 +94,21 @@ class _Layer(nn.Module):
         x = add_dropout(x, added, self.dropout, self.training)
         return x if self.pre else norm(x)
 
+    def _read(self, x: Tensor, cache: SelfCache, layer: int) -> Tensor:
+        """Self-attention of one more token of every hypothesis, ``x (B, K, D)``."""
+        entered = self._enter(x, self.self_attention_norm).flatten(0, 1)
+        query, key, value = self.self_attention.project(entered)
+        keys, values = cache.write(layer, key, value)
+        mixed = attention(query[:, :, None], keys, values)
+        added = self.self_attention.output(mixed.flatten(1)).view_as(x)
+        return self._leave(x, added, self.self_attention_norm)
+
 
 class EncoderLayer(_Layer):
     """Self-attention, then feed-forward."""
 
     def __init__(self, shape: LayerShape) -> None:
         super().__init__(shape)
-        self.self_attention = SelfAttention(
-            shape.width, shape.heads, dropout=shape.attention_dropout
-        )
-        self.self_attention_norm = LayerNorm(shape.width)
         self.feed_forward = FeedForward(shape)
         self.feed_forward_norm = LayerNorm(shape.width)
 
@@ -112,6 +122,18 @@ class EncoderLayer(_Layer):
         """
         added = self.self_attention(self._enter(x, self.self_attention_norm), rows, visible)
         x = self._leave(x, added, self.self_attention_norm)
+        added = self.feed_forward(self._enter(x, self.feed_forward_norm))
+        return self._leave(x, added, self.feed_forward_norm)
+
+    def step(self, x: Tensor, cache: SelfCache, layer: int) -> Tensor:
+        """Read one more token of every hypothesis, which sees itself and what precedes it.
+
+        Args:
+            x: ``(B, K, D)``.
+            cache: of all ``B * K`` hypotheses, extended for this token already.
+            layer: this layer's index in the cache.
+        """
+        x = self._read(x, cache, layer)
         added = self.feed_forward(self._enter(x, self.feed_forward_norm))
         return self._leave(x, added, self.feed_forward_norm)
 
@@ -129,13 +151,13 @@ class DecoderLayer(_Layer):
         self, shape: LayerShape, *, memory_width: int | None = None, cross: bool = True
     ) -> None:
         super().__init__(shape)
-        drop = shape.attention_dropout
-        self.self_attention = SelfAttention(shape.width, shape.heads, dropout=drop)
-        self.self_attention_norm = LayerNorm(shape.width)
         self.cross_attention: CrossAttention | None = None
         if cross:
             self.cross_attention = CrossAttention(
-                shape.width, shape.heads, memory_width=memory_width, dropout=drop
+                shape.width,
+                shape.heads,
+                memory_width=memory_width,
+                dropout=shape.attention_dropout,
             )
             self.cross_attention_norm = LayerNorm(shape.width)
         self.feed_forward = FeedForward(shape)
@@ -200,12 +222,7 @@ class DecoderLayer(_Layer):
         Returns:
             ``(B, K, D)``.
         """
-        entered = self._enter(x, self.self_attention_norm).flatten(0, 1)
-        query, key, value = self.self_attention.project(entered)
-        keys, values = cache.write(layer, key, value)
-        mixed = attention(query[:, :, None], keys, values)
-        added = self.self_attention.output(mixed.flatten(1)).view_as(x)
-        x = self._leave(x, added, self.self_attention_norm)
+        x = self._read(x, cache, layer)
         if self.cross_attention is not None:
             assert memory is not None
             entered = self._enter(x, self.cross_attention_norm)
@@ -261,3 +278,15 @@ class EncoderStack(nn.Module):
             if number in taps:
                 tapped[number] = x
         return (x if self.norm is None else self.norm(x)), tapped
+
+    def step(self, x: Tensor, cache: SelfCache) -> Tensor:
+        """Read one more token of every hypothesis: ``(B, K, D)`` to ``(B, K, D)``.
+
+        Args:
+            x: vectors of the tokens.
+            cache: as in :meth:`EncoderLayer.step`, of all layers.
+        """
+        for number, layer in enumerate(self.layers):
+            assert isinstance(layer, EncoderLayer)
+            x = layer.step(x, cache, number)
+        return x if self.norm is None else self.norm(x)
