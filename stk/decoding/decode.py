@@ -154,9 +154,9 @@ def decode_items(
         heads = [_ctc(m, e, silent, config) for m, e in zip(members, encoded, strict=True)]
         weight = config.ctc_weight
         scorer = Mixture([(1 - weight, scorer), (weight, _vote(heads))])
-    found = beam_search(
     if fusion is not None:
         scorer = fusion.join(scorer, examples, first.objective.config.target, len(tags[0]))
+    found = beam_search(
         scorer,
         prefixes=[tag + text for tag, text in zip(tags, texts, strict=True)],
         limits=length_limits(encoded[0].lengths, config),
@@ -166,8 +166,6 @@ def decode_items(
     return found, texts
 
 
-def _vote(scorers: Sequence[Scorer]) -> Scorer:
-    return scorers[0] if len(scorers) == 1 else Ensemble(scorers)
 def check_fusion(member: Member, config: DecodeConfig, fusion: Fusion | None) -> None:
     """Raise unless a language model, where there is one, can take part in the search.
 
@@ -181,6 +179,8 @@ def check_fusion(member: Member, config: DecodeConfig, fusion: Fusion | None) ->
     fusion.check(member.vocab(config), member.objective.written_tags)
 
 
+def _vote(scorers: Sequence[Scorer]) -> Scorer:
+    return scorers[0] if len(scorers) == 1 else Ensemble(scorers)
 
 
 def _encode(member: Member, items: Sequence[Item]) -> Encoded:
@@ -199,6 +199,12 @@ def _ctc(member: Member, encoded: Encoded, silent: Tensor, config: DecodeConfig)
             f"its CTC head writes the vocabulary {view!r}, its decoder another",
             file=member.name,
             mend="joint decoding needs one vocabulary for both; set ctc_weight to 0",
+        )
+    if task.end == "begin":
+        raise StkError(
+            "its outputs do not end with the end symbol, so a CTC head cannot score them",
+            file=member.name,
+            mend="set ctc_weight to 0",
         )
     if getattr(task, "ctc_text", task.target) != task.target:
         raise StkError(
