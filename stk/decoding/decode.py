@@ -200,12 +200,6 @@ def _ctc(member: Member, encoded: Encoded, silent: Tensor, config: DecodeConfig)
             file=member.name,
             mend="joint decoding needs one vocabulary for both; set ctc_weight to 0",
         )
-    if task.end == "begin":
-        raise StkError(
-            "its outputs do not end with the end symbol, so a CTC head cannot score them",
-            file=member.name,
-            mend="set ctc_weight to 0",
-        )
     if getattr(task, "ctc_text", task.target) != task.target:
         raise StkError(
             f"its CTC head writes {task.ctc_text}, its decoder {task.target}",
