@@ -289,3 +289,15 @@ average_last() {
     fi
     stk-average "$1" --last "$count" --output "$3"
 }
+
+# conf_files CONF: it and the files it is built on, by their key base: one file, or a list. Names may
+# hold ${oc.env:SIZE,...}, which is the option --size.
+conf_files() {
+    local base
+    [[ -f $1 ]] || die "$PWD/$1: no such file"
+    echo "$1"
+    sed -n 's/^base: *\(.\)/\1/p; /^base: *$/,/^[^ ]*:/s/^ *- *//p' "$1" |
+        sed "s/\\\${oc.env:SIZE,[a-z]*}/${size:-}/g" | while read -r base; do
+        conf_files "$(realpath --relative-to=. "$(dirname "$1")/$base")"
+    done
+}

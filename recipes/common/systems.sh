@@ -60,6 +60,7 @@ system_ready() {
     done
     export SIZE=$size
     work_in "$1"
+    export RUN=$WORK
 }
 
 make_vocabularies() {
@@ -137,16 +138,6 @@ table() {
     python ../common/published_table.py --scores "$WORK/scores" --runs "${RUNS[@]}" --size "$size" \
         --published local/published.json --out "$WORK/table-$system.md" \
         --language "$PUBLISHED_NAME" ${ASR_NAME:+--asr-language "$ASR_NAME"}
-}
-
-# conf_files CONF: it and the files it is built on, by their lines "base: FILE".
-conf_files() {
-    local base
-    [[ -f $1 ]] || die "$PWD/$1: no such file"
-    echo "$1"
-    base=$(sed -n 's/^base: *//p' "$1")
-    base=${base//'${oc.env:SIZE,s}'/$size}
-    if [[ -n $base ]]; then conf_files "$(realpath --relative-to=. "$(dirname "$1")/$base")"; fi
 }
 
 # system_stages NUMBER: vocabularies, then each run's training, decoding and scores, then the table.

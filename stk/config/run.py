@@ -7,7 +7,7 @@ as strictly (:func:`stk.config.strict.build`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from stk.config.training import (
@@ -119,7 +119,8 @@ class StreamConfig:
     """Manifests, one objective over them, and their share of the run.
 
     ``group_by`` names Example fields (and ``fields`` for the set of fields present) that are
-    equal within a batch. ``min_frames``/``max_frames`` bound a clip in 10 ms frames.
+    equal within a batch. ``min_frames``/``max_frames`` bound a clip in 10 ms frames. ``augment``
+    is the run's where a stream has none of its own.
     """
 
     name: str
@@ -127,7 +128,7 @@ class StreamConfig:
     objective: Named
     batch: BatchConfig
     weight: float = 1.0
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    augment: AugmentConfig | None = None
     group_by: tuple[str, ...] = ()
     min_frames: int = 5
     max_frames: int = 3000
@@ -224,6 +225,7 @@ class RunConfig:
     directories. ``helpers`` maps names to checkpoints whose frozen models objectives may use.
     ``sidecars`` maps names to directories of per-row tensors. ``scalars`` maps names to
     schedules ``[[update, value], ...]``, linear in between, for weights and temperatures.
+    ``augment`` is of all streams that state none.
     """
 
     output: str
@@ -233,6 +235,7 @@ class RunConfig:
     training: TrainingConfig
     seed: int = 1
     features: FeatureConfig | None = None
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     mixing: MixingConfig = field(default_factory=MixingConfig)
     helpers: dict[str, str] = field(default_factory=dict)
     sidecars: dict[str, str] = field(default_factory=dict)
@@ -248,8 +251,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.streams:
             raise ValueError("streams: at least one is needed")
+        object.__setattr__(self, "streams", tuple(map(self._augmented, self.streams)))
         for name, points in self.scalars.items():
             check_points(f"scalars.{name}", points)
         names = [stream.name for stream in self.streams]
         if len(set(names)) != len(names):
             raise ValueError("streams: names must differ")
+
+    def _augmented(self, stream: StreamConfig) -> StreamConfig:
+        return replace(stream, augment=self.augment) if stream.augment is None else stream

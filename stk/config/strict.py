@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from stk.errors import StkError
@@ -28,7 +28,8 @@ def load_mapping(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
 
     Args:
         path: YAML file whose top level is a mapping. ``base: other.yaml`` (relative to the
-            file) loads another file first, over which this one's keys are merged.
+            file) loads another file first, over which this one's keys are merged; of a list of
+            files each is merged over those before it.
         overrides: ``key.sub=value`` strings; the value is parsed as YAML.
 
     Returns:
@@ -64,7 +65,9 @@ def _read(path: Path, seen: tuple[Path, ...]) -> Any:
     base = config.pop("base", None)
     if base is None:
         return config
-    return OmegaConf.merge(_read(path.parent / str(base), (*seen, path.resolve())), config)
+    names = list(base) if isinstance(base, ListConfig) else [base]
+    parts = [_read(path.parent / str(name), (*seen, path.resolve())) for name in names]
+    return OmegaConf.merge(*parts, config)
 
 
 def build(cls: type[T], data: Mapping[str, Any], *, where: str = "", file: Any = None) -> T:

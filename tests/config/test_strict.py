@@ -60,6 +60,14 @@ def test_refuses_with_one_line(data: dict[str, object], words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_several_bases_are_merged_in_order(tmp_path: Path) -> None:
+    (tmp_path / "size.yaml").write_text("name: low\ninner: {rate: 0.1, sizes: [4]}\n")
+    (tmp_path / "task.yaml").write_text("name: mid\ninner: {sizes: [5, 6]}\n")
+    (tmp_path / "top.yaml").write_text("base:\n  - size.yaml\n  - task.yaml\ninner: {rate: 0.3}\n")
+    found = load_mapping(tmp_path / "top.yaml")
+    assert found == {"name": "mid", "inner": {"rate": 0.3, "sizes": [5, 6]}}
+
+
 def test_base_files_overrides_and_round_trip(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("name: low\ninner: {rate: 0.1, sizes: [4]}\n")
     (tmp_path / "top.yaml").write_text("base: base.yaml\nname: high\n")

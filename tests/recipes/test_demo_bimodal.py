@@ -12,11 +12,11 @@ import soundfile
 import torch
 
 import stk
-from stk.cli import train
+from stk.cli import average, train
 from stk.data.vocab import CharVocab
 from stk.training.tensors import read_weights
 
-CONF = Path(__file__).resolve().parents[2] / "recipes" / "demo" / "conf"
+CONF = Path(__file__).resolve().parents[2] / "recipes" / "demo" / "conf" / "systems"
 SMALL = [
     "training.max_updates=2",
     "training.workers=0",
@@ -30,6 +30,7 @@ STILL = ["optim.lr=1e-12", "validation.every=2", "validation.decode.max_length=8
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with noise for speech, and the vocabulary."""
     monkeypatch.setenv("WORK", str(tmp_path))
+    monkeypatch.delenv("RUN", raising=False)
     rng, data = np.random.default_rng(1), tmp_path / "data"
     data.mkdir()
     for name, count in (("train", 6), ("dev", 2)):
@@ -44,6 +45,14 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def trained(work: Path, system: str, name: str, *more: str) -> None:
+    """Train a step of a system and average its newest checkpoint, as systems.sh does."""
+    (conf,) = (CONF / system).glob(f"?-{name}.yaml")
+    assert train.main([str(conf), *SMALL, *more]) == 0
+    out = ["--last", "1", "--output", str(work / "averaged" / name)]
+    assert average.main([str(work / name), *out]) == 0
+
+
 def weights(run: Path, part: str) -> dict[str, torch.Tensor]:
     found = read_weights(run / "last" / "model.safetensors")
     return {n.removeprefix(part): v for n, v in found.items() if n.startswith(part)}
@@ -53,8 +62,8 @@ def weights(run: Path, part: str) -> dict[str, torch.Tensor]:
 def test_stages(system: str, work: Path) -> None:
     for name in ("wav2vec2", f"{system}-mt"):
         extra = ["validation.every=2"] if name == "wav2vec2" else []
-        assert train.main([str(CONF / f"{name}.yaml"), *SMALL, *extra]) == 0
-    assert train.main([str(CONF / f"{system}.yaml"), *SMALL, *STILL]) == 0
+        trained(work, system, name, *extra)
+    trained(work, system, system, *STILL)
     close = {"rtol": 0.0, "atol": 1e-9}
     wave = weights(work / "wav2vec2", "encoder.")
     torch.testing.assert_close(weights(work / system, "encoder.wave."), wave, **close)
@@ -69,9 +78,9 @@ def test_stages(system: str, work: Path) -> None:
 
 def test_the_last_stage_of_xstnet_still_holds_text_translation(work: Path) -> None:
     for name in ("wav2vec2", "xstnet-mt"):
-        assert train.main([str(CONF / f"{name}.yaml"), *SMALL, "validation.streams=[]"]) == 0
+        trained(work, "xstnet", name, "validation.streams=[]")
     many = ["training.max_updates=12", "validation.every=12"]
-    assert train.main([str(CONF / "xstnet.yaml"), *SMALL, *STILL, *many]) == 0
+    trained(work, "xstnet", "xstnet", *STILL, *many)
     lines = (work / "xstnet" / "metrics.jsonl").read_text().splitlines()
     seen = {key.split("/")[0] for line in lines for key in json.loads(line) if "/loss" in key}
     assert seen >= {"st", "asr", "mt"}

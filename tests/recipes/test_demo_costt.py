@@ -12,18 +12,26 @@ import soundfile
 import torch
 
 import stk
-from stk.cli import decode, score, train
+from stk.cli import average, decode, score, train
 from stk.data.vocab import CharVocab
 from stk.training.tensors import read_weights
 
-CONF = Path(__file__).resolve().parents[2] / "recipes" / "demo" / "conf"
-SMALL = ["training.max_updates=4", "training.workers=0", "training.log_every=2"]
+CONF = Path(__file__).resolve().parents[2] / "recipes" / "demo" / "conf" / "systems" / "costt"
+NAMES = ("costt-decoder", "costt-acoustic", "costt")
+SMALL = [
+    "training.max_updates=4",
+    "training.workers=0",
+    "training.log_every=2",
+    "validation.streams=[]",
+]
 
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with noise for speech, and the vocabularies."""
     monkeypatch.setenv("WORK", str(tmp_path))
+    monkeypatch.setenv("SIZE", "tiny")
+    monkeypatch.delenv("RUN", raising=False)
     rng, data = np.random.default_rng(1), tmp_path / "data"
     data.mkdir()
     for name, count in (("train", 8), ("dev", 2)):
@@ -33,10 +41,21 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             row: dict[str, Any] = {"id": f"{name}{i}", "audio": f"{name}{i}.flac", "duration": 0.6}
             texts = {"src_text": "one two", "src_lang": "en", "tgt_text": "eins", "tgt_lang": "de"}
             rows.append(json.dumps(row | texts) + "\n")
-        (data / f"{name}.jsonl").write_text("".join(rows))
+        for kind in ("", "asr-", "mt-"):
+            (data / f"{kind}{name}.jsonl").write_text("".join(rows))
     CharVocab("entowis ", ("asr", "ast")).save(tmp_path / "vocab" / "joint")
-    CharVocab("entow ").save(tmp_path / "vocab" / "src")
+    CharVocab("entow ").save(tmp_path / "vocab" / "ctc")
     return tmp_path
+
+
+def trained(work: Path, name: str, *more: str) -> int:
+    """Train a stage and average its newest checkpoint, as systems.sh does."""
+    conf = CONF / f"{NAMES.index(name) + 1}-{name}.yaml"
+    status = train.main([str(conf), *SMALL, *more])
+    if status == 0:
+        run = ["--last", "1", "--output", str(work / "averaged" / name)]
+        assert average.main([str(work / name), *run]) == 0
+    return status
 
 
 def weights(run: Path, part: str) -> dict[str, torch.Tensor]:
@@ -46,9 +65,8 @@ def weights(run: Path, part: str) -> dict[str, torch.Tensor]:
 
 def test_three_stages_and_decoding(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("costt-decoder", "costt-acoustic"):
-        assert train.main([str(CONF / f"{name}.yaml"), *SMALL]) == 0
-    still = ["optim.lr=1e-12", "validation.every=4", "validation.decode.max_length=8"]
-    assert train.main([str(CONF / "costt.yaml"), *SMALL, *still]) == 0
+        assert trained(work, name) == 0
+    assert trained(work, "costt", "optim.lr=1e-12") == 0
     for part, source in (("decoder", "decoder"), ("encoder", "acoustic"), ("ctc", "acoustic")):
         found, wanted = (
             weights(work / run, part) for run in ("costt", f"costt-{source}")
@@ -79,11 +97,11 @@ def test_three_stages_and_decoding(work: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_a_triple_without_transcript(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    manifest = work / "data" / "train.jsonl"
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    del rows[2]["src_text"]
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for name in ("costt-decoder", "costt-acoustic"):
-        assert train.main([str(CONF / f"{name}.yaml"), *SMALL]) == 1
+    for name, kind in (("costt-decoder", "mt-"), ("costt-acoustic", "asr-")):
+        manifest = work / "data" / f"{kind}train.jsonl"
+        rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+        del rows[2]["src_text"]
+        manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        assert trained(work, name) == 1
         error = capsys.readouterr().err.splitlines()[-1]
         assert f"{manifest}:3: " in error and "lacks src_text" in error

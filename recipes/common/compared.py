@@ -1,0 +1,206 @@
+"""The table of compared systems: scores, tests, sizes and times of every seed, as Markdown."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from stk.cli.common import run
+from stk.data.atomic import write_text
+from stk.errors import StkError
+
+METRICS = ("chrF2", "BLEU")
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        StkError: it is not there.
+    """
+    if not path.is_file():
+        raise StkError("no such file", file=path, mend="run the stages before")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first row is its head."""
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
+
+
+def spread(values: Sequence[float | None], digits: int = 1) -> str:
+    """Mean over seeds, with the standard deviation where there are several; a dash for none."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = f"{statistics.mean(known):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(known):.{digits}f}" if len(known) > 1 else mean
+
+
+def weights_of(command: Sequence[str]) -> list[Path]:
+    """The checkpoints that a call of stk-decode names, those of a cascade's second model too."""
+    found, taking = [], False
+    for word in command:
+        if word.startswith("--"):
+            taking = word in ("--checkpoint", "--then")
+        elif taking:
+            found.append(Path(word) / "model.safetensors")
+    return found
+
+
+def parameters(files: Sequence[Path]) -> int:
+    """Numbers in the tensors of some checkpoints."""
+    count = 0
+    for path in files:
+        with safe_open(path, framework="pt") as weights:
+            names = list(weights.keys())
+            for name in names:
+                size = 1
+                for side in weights.get_slice(name).get_shape():
+                    size *= side
+                count += size
+    return count
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is known of one system of one seed on one test set.
+
+    Attributes:
+        scores: metric -> percent; only of translators.
+        tests: metric -> the paired bootstrap against the baseline; empty for the baseline.
+        wer: of the transcript in percent, or None.
+        parameters: of everything that decodes.
+        minutes: of all steps, those shared with other systems included.
+        real_time_factor: decoding seconds per second of sound, or None for text.
+    """
+
+    scores: dict[str, float]
+    tests: dict[str, dict[str, Any]]
+    wer: float | None
+    parameters: int
+    minutes: float
+    real_time_factor: float | None
+
+
+def figures(folder: Path, test: str, system: str, steps: Sequence[str]) -> Figures:
+    """Gather a system's figures from what the stages of one seed wrote.
+
+    Raises:
+        StkError: a stage has not run.
+    """
+    found = read_json(folder / "scores" / test / "translation.json")
+    rows = [r for r in found["scores"] if name_of(r["system"]) == system and r["group"] is None]
+    tests = [c for c in found.get("comparisons", ()) if name_of(c["system_name"]) == system]
+    transcript = folder / "scores" / test / f"wer-{system}.json"
+    wer = None
+    if transcript.is_file():
+        wer = next(r["value"] for r in read_json(transcript)["scores"] if r["group"] is None)
+    decoding = read_json(folder / "measured" / f"decode-{system}-{test}.json")
+    times = [read_json(folder / "measured" / f"{step}.json")["seconds"] for step in steps]
+    return Figures(
+        scores={row["name"]: row["value"] for row in rows},
+        tests={test["metric"]: test for test in tests},
+        wer=wer,
+        parameters=parameters(weights_of(decoding["command"])),
+        minutes=sum(times) / 60,
+        real_time_factor=read_json(folder / "decoded" / system / f"{test}.json")[
+            "real_time_factor"
+        ],
+    )
+
+
+def name_of(path: str) -> str:
+    """The system whose output a file is: decoded/SYSTEM/SET.jsonl."""
+    return Path(path).parent.name
+
+
+Found = dict[str, dict[int, Figures]]
+"""System -> seed -> figures."""
+
+
+def side_by_side(found: Found) -> str:
+    """Means over seeds: a row a system."""
+    rows = [["system", *METRICS, "transcript WER", "parameters (M)", "minutes", "real-time factor"]]
+    for system, seeds in found.items():
+        every = list(seeds.values())
+        row = [spread([one.scores.get(metric) for one in every]) for metric in METRICS]
+        row.append(spread([one.wer for one in every]))
+        row.append(f"{every[0].parameters / 1e6:.2f}")
+        row.append(spread([one.minutes for one in every]))
+        row.append(spread([one.real_time_factor for one in every], 4))
+        rows.append([system, *row])
+    return markdown(rows)
+
+
+def seed_by_seed(found: Found) -> str:
+    """Each seed's scores, with the test against the baseline."""
+    seeds = list(next(iter(found.values())))
+    rows = [["system", "metric", *(f"seed {seed}" for seed in seeds)]]
+    for system, every in found.items():
+        for metric in METRICS:
+            if metric in every[seeds[0]].scores:
+                rows.append([system, metric, *(cell(every[seed], metric) for seed in seeds)])
+    return markdown(rows)
+
+
+def cell(one: Figures, metric: str) -> str:
+    """A score, and its difference to the baseline with interval and p-value."""
+    text = f"{one.scores[metric]:.1f}"
+    if metric not in one.tests:
+        return text
+    test = one.tests[metric]
+    interval = f"{test['low']:+.1f} to {test['high']:+.1f}"
+    return f"{text} ({test['difference']:+.1f}; {interval}; p {test['p_value']:.3f})"
+
+
+def section(work: Path, test: str, seeds: Sequence[int], systems: dict[str, list[str]]) -> str:
+    """Both tables of one test set, with signatures."""
+    found = {
+        system: {seed: figures(work / f"seed{seed}", test, system, steps) for seed in seeds}
+        for system, steps in systems.items()
+    }
+    scored = read_json(work / f"seed{seeds[0]}" / "scores" / test / "translation.json")
+    signatures = {row["name"]: row["signature"] for row in scored["scores"]}
+    signed = ", ".join(f"{metric}: {signatures[metric]}" for metric in METRICS)
+    return "\n\n".join(
+        [
+            f"## {test}",
+            side_by_side(found),
+            f"{signed}. Minutes are of all trainings that a system needs, shared ones included.",
+            "Difference to the first system that translates, 95 % interval and p-value: paired "
+            "bootstrap over distinct references.",
+            seed_by_seed(found),
+        ]
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Parse the options, print and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--sets", nargs="+", required=True)
+    parser.add_argument("--systems", nargs="+", required=True, help="NAME=STEP STEP ...")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args(argv)
+    pairs = [text.partition("=") for text in options.systems]
+    systems = {name: steps.split() for name, _, steps in pairs}
+    parts = [section(options.work, test, options.seeds, systems) for test in options.sets]
+    text = "\n\n".join(parts)
+    print(text)
+    write_text(options.out, text + "\n")
+    print(f"\nwritten to {options.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
