@@ -50,11 +50,17 @@ def _one_line(error: BaseException) -> str:
 
 
 def progress(
-    items: Iterable[T], *, total: int | None = None, title: str, every: float = 10.0
+    items: Iterable[T],
+    *,
+    total: int | None = None,
+    title: str,
+    every: float = 10.0,
+    brief: bool = False,
 ) -> Iterator[T]:
     """Yield ``items`` while showing how far they are, on standard error.
 
-    On a terminal a live bar; elsewhere (a log file, CI) a plain line every ``every`` seconds.
+    On a terminal a live bar; elsewhere (a log file, CI) a plain line every ``every`` seconds and
+    one at the end. ``brief``: nothing stays of it that is over before the first of those lines.
     """
     if total is None and hasattr(items, "__len__"):
         total = len(items)  # type: ignore[arg-type]
@@ -62,13 +68,15 @@ def progress(
         from rich.console import Console
         from rich.progress import track
 
-        yield from track(items, description=title, total=total, console=Console(stderr=True))
+        console = Console(stderr=True)
+        yield from track(items, description=title, total=total, console=console, transient=brief)
         return
     began = last = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - last >= every or done == total:
+        over = done == total and not (brief and last == began)
+        if now - last >= every or over:
             last = now
             of = "" if total is None else f"/{total}"
             print(f"{title}: {done}{of}, {now - began:.0f} s", file=sys.stderr, flush=True)

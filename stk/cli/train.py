@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stk.cli.common import run
+from stk.cli.common import progress, run
 from stk.cli.judge import generator, judge
 from stk.config.run import RunConfig
 from stk.config.strict import build, load_mapping, to_yaml
@@ -55,6 +55,7 @@ def _main(argv: list[str]) -> int:
         resume=args.resume,
         validate_decoded=judge(config),
         generate=generator(config),
+        track=lambda rows, name: progress(rows, title=f"look at {name}", brief=True),
     )
     return 128 + result.signal if result.signal else 0
 

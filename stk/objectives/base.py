@@ -135,15 +135,37 @@ class Objective(ABC):
         """
         return None
 
+    def sidecar_parts(
+        self, helpers: Mapping[str, Helper], context: CollateContext
+    ) -> Mapping[str, Mapping[str, object]]:
+        """What the sidecars this objective reads must have been made with.
+
+        Every sidecar of a run is named by an objective that reads it, so that none is used whose
+        origin nobody has compared.
+
+        Returns:
+            Name of the sidecar -> name of a part -> its value, see
+            :meth:`stk.data.sidecar.Sidecar.expect`.
+        """
+        return {}
+
     def check_helpers(self, helpers: Mapping[str, Helper], context: CollateContext) -> None:
         """Raise unless helpers and sidecars are what this objective can use.
 
-        It is called once, before the first update.
+        It is called once, before the first update. Overriding methods call it too: it compares
+        the sidecars with :meth:`sidecar_parts`.
 
         Raises:
             StkError: says which of them does not fit, and why.
         """
-        return None
+        for name, parts in self.sidecar_parts(helpers, context).items():
+            if name not in context.sidecars:
+                known = ", ".join(context.sidecars) or "none"
+                raise StkError(
+                    f"no sidecar {name!r}",
+                    mend=f"sidecars of this run: {known}; see stk-data bert and stk-data teacher",
+                )
+            context.sidecars[name].expect(**parts)
 
     def require(self, example: Example) -> None:
         """Raise unless the example has every field this objective needs.

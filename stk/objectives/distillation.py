@@ -43,6 +43,7 @@ class DistillationConfig(task.SourceConfig, task.TargetConfig):
     teacher_prefix: str = "none"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 <= self.smoothing < 1.0:
             raise ValueError("smoothing must lie in [0, 1)")
         if not isinstance(self.kd_weight, str) and not 0.0 <= self.kd_weight <= 1.0:
@@ -96,9 +97,9 @@ class Distillation(SequenceObjective[DistillationConfig]):
             StkError: no such helper or sidecar, a teacher that reads no text, vocabularies that
                 differ, a sidecar made by another teacher or for another target.
         """
+        super().check_helpers(helpers, context)
         config, teacher = self.config, helpers.get(self.config.teacher)
         if config.sidecar is not None:
-            self._check_sidecar(config.sidecar, teacher, context)
             return
         if teacher is None:
             raise StkError(
@@ -118,19 +119,21 @@ class Distillation(SequenceObjective[DistillationConfig]):
                     mend=f"use {teacher.file / 'vocab' / theirs} for {own!r}",
                 )
 
-    def _check_sidecar(self, name: str, teacher: Helper | None, context: CollateContext) -> None:
+    def sidecar_parts(
+        self, helpers: Mapping[str, Helper], context: CollateContext
+    ) -> Mapping[str, Mapping[str, object]]:
+        """This target in this vocabulary, and the teacher where the run names it."""
         config = self.config
-        if name not in context.sidecars:
-            known = ", ".join(context.sidecars) or "none"
-            raise StkError(f"no sidecar {name!r}", mend=f"sidecars of this run: {known}")
-        sidecar = context.sidecars[name]
-        sidecar.expect(
-            kind=TEACHER_KIND,
-            target_vocabulary=task.vocab_of(context, config.target_view).digest,
-            target=config.target,
-        )
-        if teacher is not None:
-            sidecar.expect(weights=teacher.digest)
+        if config.sidecar is None:
+            return {}
+        parts: dict[str, object] = {
+            "kind": TEACHER_KIND,
+            "target_vocabulary": task.vocab_of(context, config.target_view).digest,
+            "target": config.target,
+        }
+        if config.teacher in helpers:
+            parts["weights"] = helpers[config.teacher].digest
+        return {config.sidecar: parts}
 
     def size(self, example: Example, context: CollateContext) -> Size:
         """Frames or tokens of the source, tokens of the target or of what the teacher reads."""

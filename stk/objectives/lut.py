@@ -34,6 +34,7 @@ class UnderstandingConfig(task.SourceConfig, task.TargetConfig, ctc.CtcTargetCon
     ce_weight: Weight = 0.45
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 <= self.smoothing < 1.0:
             raise ValueError("smoothing must lie in [0, 1)")
         if self.source != "audio":
@@ -67,19 +68,11 @@ class Understanding(SequenceObjective[UnderstandingConfig]):
             unread = {config.target} | task.prefix_fields(config.prefix)
             self.needs = self.needs - (unread - {config.ctc_text})  # type: ignore[misc]
 
-    def check_helpers(self, helpers: Mapping[str, Helper], context: CollateContext) -> None:
-        """Raise unless the sidecar has BERT features of the text that this objective reads.
-
-        Raises:
-            StkError: no such sidecar, or one of other contents.
-        """
-        name = self.config.sidecar
-        if name not in context.sidecars:
-            known = ", ".join(context.sidecars) or "none"
-            raise StkError(
-                f"no sidecar {name!r}", mend=f"sidecars of this run: {known}; see stk-data bert"
-            )
-        context.sidecars[name].expect(kind=KIND, text=self.config.ctc_text)
+    def sidecar_parts(
+        self, helpers: Mapping[str, Helper], context: CollateContext
+    ) -> Mapping[str, Mapping[str, object]]:
+        """BERT features of the text that this objective reads."""
+        return {self.config.sidecar: {"kind": KIND, "text": self.config.ctc_text}}
 
     def size(self, example: Example, context: CollateContext) -> Size:
         """Frames of the source, tokens of the longer text."""

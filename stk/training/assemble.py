@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,9 @@ from stk.training import rng
 from stk.training.checkpoint import WEIGHTS, load_model
 from stk.training.distributed import Workers, blocks
 from stk.training.tensors import weights_digest
+
+TrackRows = Callable[[Iterable[int], str], Iterable[int]]
+"""``(rows, name of their stream)``: wraps a loop over rows to show how far it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +64,13 @@ class Data:
         return found
 
 
-def load_data(config: RunConfig, workers: Workers) -> Data:
+def load_data(config: RunConfig, workers: Workers, track: TrackRows | None = None) -> Data:
     """Read vocabularies, statistics and sidecars, and look at every row of every stream.
+
+    Args:
+        config: the run.
+        workers: its processes; the main one alone shows progress.
+        track: shows progress over the rows of a stream's manifests; None shows none.
 
     Raises:
         StkError: whatever of it is missing, broken or does not belong together.
@@ -86,7 +94,11 @@ def load_data(config: RunConfig, workers: Workers) -> Data:
         skipped = SkipList(Path(config.output) / f"skipped_rows{own}.txt")
 
     def stream(part: StreamConfig, where: CollateContext) -> Stream:
-        return Stream(part, build_objective(part.objective), where, skip_bad=skipped)
+        def shown(rows: Iterable[int]) -> Iterable[int]:
+            return rows if track is None or not workers.is_main else track(rows, part.name)
+
+        objective = build_objective(part.objective)
+        return Stream(part, objective, where, skip_bad=skipped, track=shown)
 
     return Data(
         vocabs=vocabs,
@@ -128,11 +140,14 @@ def seed_process(config: RunConfig, workers: Workers) -> None:
     rng.seed_all(int(mixed[0]) % 2**63)
 
 
-def load_helpers(config: RunConfig, data: Data, device: torch.device) -> dict[str, nn.Module]:
+def load_helpers(config: RunConfig, data: Data, device: torch.device) -> dict[str, Helper]:
     """The frozen models that objectives may use, in eval mode, by name.
 
+    Sidecars are compared here too, with what the objectives that read them expect.
+
     Raises:
-        StkError: a helper's checkpoint is missing or damaged, or an objective cannot use it.
+        StkError: a helper's checkpoint is missing or damaged, an objective cannot use it, or a
+            sidecar was made by something else, or is read by no objective.
     """
     helpers = {}
     for name, path in config.helpers.items():
@@ -143,9 +158,18 @@ def load_helpers(config: RunConfig, data: Data, device: torch.device) -> dict[st
             digest=weights_digest(loaded.path / WEIGHTS),
             file=loaded.path,
         )
+    read: set[str] = set()
     for stream in (*data.streams, *data.validation):
         stream.objective.check_helpers(helpers, data.context)
-    return {name: helper.model for name, helper in helpers.items()}
+        read |= stream.objective.sidecar_parts(helpers, data.context).keys()
+    for name, sidecar in data.context.sidecars.items():
+        if name not in read:
+            raise StkError(
+                f"sidecar {name!r} is read by no objective, so nobody compares what made it",
+                file=sidecar.path,
+                mend="take it out of sidecars, or name it in an objective",
+            )
+    return helpers
 
 
 def prepare(model: nn.Module, config: RunConfig) -> None:

@@ -93,9 +93,13 @@ class Learner:
         self.sharded = config.training.strategy == "fsdp" and workers.world > 1
         self.copied: list[Copied] = []
         state = None if start is None else load_state(start)
+        helpers = load_helpers(config, data, workers.device)
+        self.helpers = {name: helper.model for name, helper in helpers.items()}
+        frozen = {f"helper {name}": helper.digest for name, helper in helpers.items()}
+        self.inputs = {**data.inputs, **frozen}
         self.changed: list[str] = []
         if state is not None:
-            self.changed = check_resumable(state, data.vocabs, data.inputs, workers, lenient)
+            self.changed = check_resumable(state, data.vocabs, self.inputs, workers, lenient)
         model = self._weights(start)
         self.model = model.to(workers.device)
         prepare(model, config)
@@ -108,7 +112,6 @@ class Learner:
         self.wrapped = wrap(self.module, workers, config.training.strategy)
         self.optimizer = build_optimizer(model, config.optim, skip=self.freezer.never)
         self.hooks = build_hooks(config.hooks, model)
-        self.helpers = load_helpers(config, data, workers.device)
         self.generate = None if self.sharded else bind_generate(generate, model)
         self._modes_set = False
         if state is None:
@@ -147,7 +150,7 @@ class Learner:
         for part in self.copied:
             lines.append(f"copied {len(part.names)} tensors from {part.path}")
         if self.changed:
-            lines.append(f"data that differ from before: {', '.join(self.changed)}")
+            lines.append(f"inputs that differ from before: {', '.join(self.changed)}")
         return lines
 
     def context(self, update: int) -> Context:
@@ -269,7 +272,7 @@ class Learner:
             "rng": self.workers.gather(rng.capture()),
             "hooks": [hook.state() for hook in self.hooks],
             "vocabs": {view: vocab.digest for view, vocab in self.data.vocabs.items()},
-            "inputs": self.data.inputs,
+            "inputs": self.inputs,
         }
         return Contents(
             weights=gather_weights(self.model, keep),

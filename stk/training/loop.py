@@ -15,7 +15,7 @@ from stk.config.run import RunConfig
 from stk.data.atomic import write_text
 from stk.data.loader import Loader
 from stk.errors import StkError
-from stk.training.assemble import Generate, load_data
+from stk.training.assemble import Generate, TrackRows, load_data
 from stk.training.distributed import Workers, join
 from stk.training.keep import Keeper
 from stk.training.learner import Learner, Step
@@ -47,6 +47,7 @@ def train(
     resume: bool = False,
     validate_decoded: Scorer | None = None,
     generate: Generate | None = None,
+    track: TrackRows | None = None,
 ) -> Result:
     """Train, or go on training, until the first limit of the configuration is reached.
 
@@ -59,6 +60,7 @@ def train(
         resume: go on although the configuration differs, which then holds from here on.
         validate_decoded: decodes and scores; needed where ``validation.decode_manifest`` is set.
         generate: offered to objectives as ``context.generate``.
+        track: shows progress while the manifests' rows are looked at, in the main process.
 
     Raises:
         StkError: whatever the user can mend.
@@ -69,7 +71,7 @@ def train(
         torch.set_num_threads(config.training.threads)
     workers = join(config.training.device)
     with StopRequest() as stop:
-        run = _Run(config, workers, stop, resume, validate_decoded, generate)
+        run = _Run(config, workers, stop, resume, validate_decoded, generate, track)
         try:
             result = run.go()
         finally:
@@ -118,6 +120,7 @@ class _Run:
         resume: bool,
         scorer: Scorer | None,
         generate: Generate | None,
+        track: TrackRows | None,
     ) -> None:
         self.config, self.workers, self.stop = config, workers, stop
         self.began = time.monotonic()
@@ -126,7 +129,7 @@ class _Run:
         self.output = Path(config.output)
         self.keeper = Keeper(self.output, config.checkpoint, higher_is_better=self.better_up)
         start, differing = workers.on_main(lambda: find_start(config, self.keeper, resume))
-        self.data = load_data(config, workers)
+        self.data = load_data(config, workers, track)
         self.learner = Learner(
             config,
             self.data,

@@ -77,7 +77,8 @@ def check_resumable(
     Args:
         state: of the checkpoint.
         vocabs: of this run, by view.
-        inputs: what its batches follow from -> digest, see :class:`stk.training.assemble.Data`.
+        inputs: what its batches follow from and its frozen helpers -> digest, see
+            :class:`stk.training.assemble.Data`.
         workers: the processes of this call.
         lenient: other data and another number of processes are fine.
 
@@ -97,7 +98,7 @@ def check_resumable(
     other = [name for name, digest in inputs.items() if known.get(name, digest) != digest]
     if other and not lenient:
         raise StkError(
-            f"data changed since the checkpoint was written: {', '.join(other)}",
+            f"inputs changed since the checkpoint was written: {', '.join(other)}",
             mend="put the old files back, or give --resume to go on with the new ones",
         )
     before = len(state["rng"])

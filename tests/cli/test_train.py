@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from stk.cli import train as cli
+from stk.cli.common import progress
 from stk.data.vocab import CharVocab
 from stk.training.metrics import read_metrics
 
@@ -121,6 +122,37 @@ def test_print_config_reads_back(yaml_file, tmp_path, capsys):
     (tmp_path / "again.yaml").write_text(capsys.readouterr().out)
     assert cli.main([str(tmp_path / "again.yaml"), "--print-config"]) == 0
     assert "seed: 7" in capsys.readouterr().out
+
+
+def test_torchrun_with_two_processes(yaml_file, tmp_path):
+    """The command of the manual, as two processes: the losses of one that accumulates two."""
+    config = yaml.safe_load(yaml_file.read_text())
+    config["streams"][0]["batch"] = {"max_examples": 15}
+    yaml_file.write_text(yaml.safe_dump(config))
+    steps = ["training.max_updates=3", "training.log_every=1"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command = [*launcher, "--nproc-per-node", "2", "-m", "stk.cli.train", str(yaml_file), *steps]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=240, cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stderr.count("stopped after update 3") == 1  # one of them speaks
+    alone = str(tmp_path / "alone")
+    assert cli.main([str(yaml_file), *steps, "training.accumulate=2", f"output={alone}"]) == 0
+    both, one = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("run", "alone"))
+    assert [line["update"] for line in both] == [1, 2, 3]
+    losses = [[line["loss"] for line in lines] for lines in (both, one)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_progress_that_is_over_at_once_leaves_no_line(capsys):
+    assert list(progress(range(3), title="look", brief=True)) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+    assert list(progress(range(3), title="look", brief=True, every=0.0)) == [0, 1, 2]
+    assert capsys.readouterr().err.splitlines()[-1].startswith("look: 3/3, ")
+    assert list(progress(range(3), title="look")) == [0, 1, 2]
+    assert capsys.readouterr().err.startswith("look: 3/3, ")
 
 
 KILLER = """

@@ -35,7 +35,7 @@ from stk.training.hooks import HOOKS, Hook
 from stk.training.loop import train
 from stk.training.metrics import read_metrics
 
-MADE_BY = made_by(teacher="toy")
+PARTS = {"teacher": "toy"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +70,11 @@ class Toy(Objective):
     def size(self, example, context: CollateContext) -> Size:
         return Size(tokens=len(example.tgt_text) + 2)
 
+    def sidecar_parts(self, helpers, context):
+        return {self.config.sidecar: {"teacher": "toy"}}
+
     def refuse(self, example, size, context) -> str | None:
         sidecar = context.sidecars[self.config.sidecar]
-        sidecar.check(MADE_BY)
         return None if example.id in sidecar else f"not in the sidecar: {example.id}"
 
     def collate(self, items: list[Item], context: CollateContext) -> ToyBatch:
@@ -162,7 +164,7 @@ def toy(tiny, tmp_path, monkeypatch):
         stream = {"name": name, "manifests": [str(path)], "objective": objective}
         streams.append(stream | {"batch": {"max_examples": 4}, "group_by": ["tgt_lang"]})
         rows //= 8
-    with SidecarWriter(tmp_path / "teacher8", MADE_BY) as writer:
+    with SidecarWriter(tmp_path / "teacher8", made_by(**PARTS), PARTS) as writer:
         for stream in streams:
             for example in read_manifest(stream["manifests"][0]):
                 level = torch.tensor([len(example.id)], dtype=torch.int32)
@@ -236,7 +238,12 @@ def test_counts_are_known_before_the_forward_pass(toy):
 def test_what_is_missing_is_one_line(toy, tmp_path):
     with pytest.raises(StkError, match="no-sidecar: not a complete sidecar"):
         run(toy, sidecars={"teacher": str(tmp_path / "no-sidecar")})
-    with pytest.raises(StkError, match="was made by"):
-        with SidecarWriter(tmp_path / "teacher8", made_by(teacher="another")) as writer:
-            writer.add("big0", {"level": torch.zeros(1, dtype=torch.int32)})
+    unread = {"teacher": str(tmp_path / "teacher8"), "more": str(tmp_path / "teacher8")}
+    with pytest.raises(StkError, match="teacher8: sidecar 'more' is read by no objective"):
+        run(toy, sidecars=unread)
+    other = {"teacher": "another"}
+    with SidecarWriter(tmp_path / "teacher8", made_by(**other), other) as writer:
+        writer.add("big0", {"level": torch.zeros(1, dtype=torch.int32)})
+        writer.add("small0", {"level": torch.zeros(1, dtype=torch.int32)})
+    with pytest.raises(StkError, match="was made with teacher another, not toy"):
         run(toy)

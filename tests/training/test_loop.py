@@ -221,6 +221,18 @@ def test_decoder_is_asked_for(config, tmp_path):
         train(config(validation=validation))
 
 
+def test_progress_over_the_rows_that_are_looked_at(config, tmp_path):
+    seen = []
+
+    def track(rows, name):
+        for row in rows:
+            seen.append((name, row))
+            yield row
+
+    train(config(training={"max_updates": 1}), track=track)
+    assert seen == [("mt", row) for row in range(40)]
+
+
 def test_context_has_scalars_helpers_and_generate(config, tmp_path, monkeypatch):
     from stk.cli.judge import generator
     from stk.objectives.cross_entropy import CrossEntropy

@@ -102,13 +102,25 @@ def test_edited_manifests_are_noticed(config, tmp_path, capsys, edit):
     rows = old.splitlines(keepends=True)
     first = rows[0].replace(" ", "  ") if edit == "another word" else ""
     manifest.write_text("".join([first, *rows[1:]]))
-    with pytest.raises(StkError, match="data changed .*: stream mt .*--resume"):
+    with pytest.raises(StkError, match="inputs changed .*: stream mt .*--resume"):
         train(config())
     manifest.write_text(old)
     assert train(config(training={"max_updates": 5})).update == 5
     manifest.write_text("".join(rows[1:]))
     assert train(config(), resume=True).update == 12
-    assert "data that differ from before: stream mt" in capsys.readouterr().err
+    assert "inputs that differ from before: stream mt" in capsys.readouterr().err
+
+
+def test_a_changed_helper_is_noticed(config, tmp_path, capsys):
+    """Another teacher under the same path would give other losses."""
+    teacher = {"helpers": {"teacher": str(tmp_path / "teacher")}}
+    train(config(output=str(tmp_path / "teacher"), training={"max_updates": 1}))
+    train(config(training={"max_updates": 2}, **teacher))
+    train(config(output=str(tmp_path / "teacher"), training={"max_updates": 2}))
+    with pytest.raises(StkError, match="inputs changed .*: helper teacher .*--resume"):
+        train(config(training={"max_updates": 3}, **teacher))
+    assert train(config(training={"max_updates": 3}, **teacher), resume=True).update == 3
+    assert "inputs that differ from before: helper teacher" in capsys.readouterr().err
 
 
 def test_inputs_are_streams_sidecars_and_statistics(tmp_path):
