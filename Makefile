@@ -24,9 +24,10 @@ THREADS ?= $(shell nproc)
 STK_CUDA ?= $(if $(wildcard /dev/nvidiactl /proc/driver/nvidia/version),1,0)
 export STK_CUDA
 
-.PHONY: help install demo demo-tiny tuxpaint test test-all gpu-check bench lint types clean
+.PHONY: help install demo demo-tiny tuxpaint test test-all test-quick test-every test-reference \
+	gpu-check bench lint types clean
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 install: $(STAMP) ## set up .venv: torch first (the kernels are compiled against it), then stk
 
@@ -72,11 +73,20 @@ lint: $(STAMP) ## ruff: rules and formatting
 types: $(STAMP) ## mypy over stk/
 	@$(BIN)/mypy
 
-test: lint types ## lint, types and the quick tests (under 20 minutes in all on two cores)
+test: lint types test-quick $(if $(ARGS),,test-reference) ## lint, types and the quick tests (under 20 minutes in all on two cores)
+
+test-all: lint types test-every $(if $(ARGS),,test-reference) ## every test, the long ones included
+
+test-quick: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) -m "not slow" $(ARGS)
 
-test-all: lint types ## every test, the long ones included
+test-every: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) $(ARGS)
+
+# What stands on the kernels, again without them: operators, blocks and models, about a minute.
+test-reference: $(STAMP) ## quick tests of operators and models with the kernels switched off
+	@STK_KERNELS=reference OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(THREADS) -m "not slow" \
+	    -q -rfE tests/ops tests/modules tests/models
 
 gpu-check: $(STAMP) ## on a machine with an NVIDIA GPU: build for it, then the tests that need it
 	@$(BIN)/python tests/gpu_check.py $(ARGS)

@@ -55,3 +55,15 @@ OPTIONS: list[dict[str, Any]] = [
     {"snip_edges": False, "sample_rate": 11025, "num_mel_bins": 30},
     *({"window": name} for name in WINDOWS if name != "povey"),
 ]
+
+
+def arguments(wave: Tensor, lengths: Tensor, **options: Any) -> tuple[tuple[Any, ...], dict]:
+    """Arguments of the bare operator."""
+    defaults: dict[str, Any] = {
+        "sample_rate": 16000.0, "num_mel_bins": 80, "frame_length": 25.0, "frame_shift": 10.0,
+        "window": "povey", "preemphasis": 0.97, "remove_dc_offset": True, "low_freq": 20.0,
+        "high_freq": 0.0, "use_power": True, "snip_edges": True, "dither": 0.0, "scale": 32768.0,
+        "cmvn_utterance": False,
+    }  # fmt: skip
+    seed = torch.tensor(1)
+    return (wave, lengths, None, None, seed, seed), defaults | options

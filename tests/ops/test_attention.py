@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
-from stk.ops import _library, attention
+from stk.ops import attention
 from stk.ops.reference import attention as reference
+from tests.ops.attention_cases import RULES, counts, inputs, seeded
 
 TOLERANCE = {
     torch.float64: 1e-12,
@@ -40,42 +40,6 @@ def naive(
     return output
 
 
-def counts(
-    rule: str, batch: int, queries: int, keys: int, generator: torch.Generator
-) -> Tensor | None:
-    """One ``visible`` of each kind."""
-    if rule == "none":
-        return None
-    if rule == "keys":
-        return torch.randint(0, keys + 1, (batch,), generator=generator)
-    if rule == "causal":
-        return torch.arange(1, queries + 1)[None].clamp(max=keys)
-    if rule == "chunks":
-        return ((torch.arange(queries) // 4 + 1) * 4)[None].clamp(max=keys).to(torch.int32)
-    return torch.randint(0, keys + 1, (batch, queries), generator=generator)
-
-
-RULES = ("none", "keys", "causal", "chunks", "any")
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def inputs(
-    seed: int, batch: int, heads: int, queries: int, keys: int, width: int, value_width: int,
-    dtype: torch.dtype = torch.float32,
-) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
-    generator = seeded(seed)
-
-    def draw(count: int, size: int) -> Tensor:
-        # Heads split off a model dimension: the strides that a Transformer block hands over.
-        flat = torch.randn(batch, count, heads, size, generator=generator).to(dtype)
-        return flat.transpose(1, 2).requires_grad_()
-
-    return draw(queries, width), draw(keys, width), draw(keys, value_width)
-
-
 def run(function, tensors: tuple[Tensor, ...], *arguments, **options) -> tuple[Tensor, ...]:  # type: ignore[no-untyped-def]
     """Output and the gradients of the inputs for a fixed random grad."""
     leaves = [tensor.detach().requires_grad_() for tensor in tensors]
@@ -94,21 +58,6 @@ def assert_near(
         wide = wanted.double()
         error = (result.double() - wide).norm() / wide.norm().clamp(min=1.0)
         assert error < tolerance, f"{name}: relative error {error:.2e}"
-
-
-@pytest.fixture(params=["kernel", "reference"])
-def path(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Runs a test on the kernels and on the reference that stands in for them."""
-    if request.param == "kernel" and not _library.kernels_on():
-        pytest.skip("stk was built without kernels, or STK_KERNELS=reference is set")
-    with _library.reference_only(request.param == "reference"):
-        yield request.param
-
-
-@pytest.fixture
-def kernel() -> None:
-    if not _library.kernels_on():
-        pytest.skip("stk was built without kernels, or STK_KERNELS=reference is set")
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -310,39 +259,6 @@ def test_attention_weights_for_pictures() -> None:
     torch.testing.assert_close(weights @ value, expected)
 
 
-def _bad(**changes: object) -> dict[str, object]:
-    query, key, value = (tensor.detach() for tensor in inputs(17, 2, 3, 5, 7, 8, 6))
-    good: dict[str, object] = {"query": query, "key": key, "value": value}
-    return good | changes
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"query": torch.zeros(2, 3, 5)}, ValueError, r"query has shape .*2, 3, 5.* but expected"),
-        ({"key": torch.zeros(2, 3, 7, 9)}, ValueError, r"key has shape .*2, 3, 7, 9"),
-        ({"key": torch.zeros(2, 2, 7, 8)}, ValueError, r"key has shape .*2, 2, 7, 8"),
-        ({"value": torch.zeros(2, 3, 6, 6)}, ValueError, r"value has shape .*2, 3, 6, 6"),
-        ({"value": torch.zeros(2, 3, 7, 6).half()}, TypeError, r"value has dtype"),
-        ({"query": torch.zeros(2, 3, 5, 8).int()}, TypeError, r"query has dtype"),
-        ({"value": torch.zeros(2, 3, 7, 6, device="meta")}, ValueError, r"value is on meta"),
-        ({"visible": torch.tensor([7, 7, 7])}, ValueError, r"visible has shape .*3"),
-        ({"visible": torch.ones(2, 7).long()}, ValueError, r"visible has shape .*2, 7"),
-        ({"visible": torch.ones(2)}, TypeError, r"visible has dtype"),
-        ({"visible": torch.tensor([7, 8])}, ValueError, r"visible has .*8.* expected 0 to 7"),
-        ({"visible": torch.tensor([7, -1])}, ValueError, r"visible has .*-1.* expected 0 to 7"),
-        ({"query_lengths": torch.tensor([5])}, ValueError, r"query_lengths has shape .*1"),
-        ({"query_lengths": torch.tensor([5, 6])}, ValueError, r"query_lengths has .*6.* 0 to 5"),
-        ({"dropout_p": 1.0}, ValueError, r"dropout_p is 1"),
-        ({"dropout_p": -0.1}, ValueError, r"dropout_p is -0.1"),
-        ({"dropout_p": 0.5, "seed": torch.tensor([1])}, ValueError, r"seed has shape"),
-    ],
-)
-def test_bad_input(path: str, changes: dict, error: type[Exception], message: str) -> None:  # type: ignore[type-arg]
-    with pytest.raises(error, match=message):
-        attention(**_bad(**changes))  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("dropout_p", [0.0, 0.2])
 def test_opcheck(kernel: None, dropout_p: float) -> None:
     tensors = inputs(18, 2, 2, 9, 11, 16, 8)
@@ -409,21 +325,3 @@ def test_one_compilation_over_ten_steps(kernel: None, training: bool) -> None:
             result.sum().backward()
             assert tensors[0].grad is not None
     assert compilations == 1
-
-
-def test_reference_exports_to_onnx(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    pytest.importorskip("onnx", reason="the onnx package is not installed")
-
-    class Module(torch.nn.Module):
-        def forward(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
-            return attention(query, key, value, visible)
-
-    tensors = tuple(tensor.detach() for tensor in inputs(19, 2, 2, 5, 7, 8, 8))
-    with _library.reference_only():
-        torch.onnx.export(
-            Module().eval(),
-            (*tensors, torch.tensor([7, 3])),
-            str(tmp_path / "a.onnx"),
-            dynamo=False,
-        )
-    assert (tmp_path / "a.onnx").stat().st_size > 0

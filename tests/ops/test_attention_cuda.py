@@ -8,31 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from stk.ops import _library, attention
+from stk.ops import attention
 from stk.ops.reference import attention as reference
+from tests.ops.attention_cases import RULES, counts
+from tests.ops.cuda_cases import no_waiting, poisoned
 
-pytestmark = [
-    pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU"),
-    pytest.mark.skipif(not _library.BUILT_CUDA, reason="stk was built without CUDA kernels"),
-]
+pytestmark = pytest.mark.cuda
 
 TOLERANCE = {torch.float32: 5e-5, torch.float16: 3e-3, torch.bfloat16: 2e-2}
-RULES = ("none", "keys", "causal", "any")
 # Tiles of 32, 64 and 128 rows, with their neighbours.
 COUNTS = (1, 2, 31, 32, 33, 63, 64, 65, 127, 128, 129, 300)
-
-
-def counts(
-    rule: str, batch: int, queries: int, keys: int, generator: torch.Generator
-) -> Tensor | None:
-    if rule == "none":
-        return None
-    if rule == "keys":
-        return torch.randint(0, keys + 1, (batch,), generator=generator)
-    if rule == "causal":
-        return torch.arange(1, queries + 1)[None].clamp(max=keys)
-    return torch.randint(0, keys + 1, (batch, queries), generator=generator)
 
 
 def draw(
@@ -48,16 +33,14 @@ def draw(
 
 
 def on_gpu(tensors: list[Tensor], visible: Tensor | None, lengths: Tensor | None, **options):  # type: ignore[no-untyped-def]
-    """Output and gradients on the GPU, after memory was filled with NaN and let go."""
+    """Output and gradients on the GPU, in memory that is poisoned."""
     leaves = [tensor.cuda().requires_grad_() for tensor in tensors[:3]]
-    torch.full((1 << 22,), float("nan"), device="cuda")
-    output = attention(
-        *leaves,
-        None if visible is None else visible.cuda(),
-        query_lengths=None if lengths is None else lengths.cuda(),
-        **options,
-    )
-    return [output.detach(), *torch.autograd.grad(output, leaves, tensors[3].cuda())]
+    grad = tensors[3].cuda()
+    visible = None if visible is None else visible.cuda()
+    lengths = None if lengths is None else lengths.cuda()
+    with poisoned():
+        output = attention(*leaves, visible, query_lengths=lengths, **options)
+        return [output.detach(), *torch.autograd.grad(output, leaves, grad)]
 
 
 def in_fp64(tensors: list[Tensor], visible: Tensor | None, lengths: Tensor | None, **options):  # type: ignore[no-untyped-def]
@@ -77,9 +60,8 @@ def assert_near(results: list[Tensor], expected: list[Tensor], tolerance: float)
         assert error < tolerance, f"{name}: relative error {error:.2e}"
 
 
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize("seed", range(30))
-def test_agrees_with_fp64_on_adversarial_shapes(seed: int, dtype: torch.dtype) -> None:
+def case(seed: int, dtype: torch.dtype) -> tuple[list[Tensor], Tensor | None, Tensor | None, dict]:  # type: ignore[type-arg]
+    """Tensors, ``visible``, ``query_lengths`` and options of one adversarial case."""
     generator = torch.Generator().manual_seed(seed)
 
     def pick(choices: tuple[int, ...]) -> int:
@@ -88,13 +70,20 @@ def test_agrees_with_fp64_on_adversarial_shapes(seed: int, dtype: torch.dtype) -
     widths = (8, 20, 32, 40, 64, 80, 96, 128)
     sizes = (2, 3, pick(COUNTS), pick(COUNTS), pick(widths), pick(widths))
     tensors = draw(generator, sizes, dtype)
-    visible = counts(RULES[seed % 4], 2, sizes[2], sizes[3], generator)
+    visible = counts(RULES[seed % 5], 2, sizes[2], sizes[3], generator)
     lengths = torch.randint(0, sizes[2] + 1, (2,), generator=generator) if seed % 3 else None
     options = {
         "dropout_p": 0.3 if seed % 2 else 0.0,
         "seed": torch.tensor(seed),
         "offset": torch.tensor(4),
     }
+    return tensors, visible, lengths, options
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("seed", range(30))
+def test_agrees_with_fp64_on_adversarial_shapes(seed: int, dtype: torch.dtype) -> None:
+    tensors, visible, lengths, options = case(seed, dtype)
     expected = in_fp64(tensors, visible, lengths, **options)
     assert_near(on_gpu(tensors, visible, lengths, **options), expected, TOLERANCE[dtype])
 
@@ -112,7 +101,8 @@ def test_padding_is_never_read(dtype: torch.dtype) -> None:
 
 def test_layouts_and_scales() -> None:
     tensors = draw(torch.Generator().manual_seed(2), (2, 3, 40, 50, 32, 32), torch.bfloat16)
-    odd = torch.zeros(2, 3, 40, 33, dtype=torch.bfloat16)[..., 1:].copy_(tensors[0])
+    # Rows that start on no whole vector; made on the GPU, since a copy there would be dense.
+    odd = torch.zeros(2, 3, 40, 33, dtype=torch.bfloat16, device="cuda")[..., 1:].copy_(tensors[0])
     for scale in (0.3, -0.3, 0.0):
         expected = in_fp64(tensors, None, None, scale=scale)
         for query in (tensors[0], odd, tensors[0].transpose(2, 3).contiguous().transpose(2, 3)):
@@ -148,15 +138,10 @@ def test_no_synchronisation_and_seed_on_the_device() -> None:
     leaves = [tensor.cuda().requires_grad_() for tensor in tensors[:3]]
     grad, visible, seed = tensors[3].cuda(), torch.tensor([70, 3]).cuda(), torch.tensor(9).cuda()
     attention(*leaves, visible, dropout_p=0.1, seed=seed).backward(grad)  # loads the kernels
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        output = attention(
-            *leaves, visible, query_lengths=visible.clamp(max=65), dropout_p=0.1, seed=seed
-        )
+    lengths = visible.clamp(max=65)
+    with no_waiting():
+        output = attention(*leaves, visible, query_lengths=lengths, dropout_p=0.1, seed=seed)
         output.backward(grad)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     host = attention(*leaves, visible, dropout_p=0.1, seed=9)
     assert torch.equal(host, attention(*leaves, visible, dropout_p=0.1, seed=seed))
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from stk.ops import _library, fbank
 from stk.ops.reference.fbank import CMVN_EPSILON
 from stk.ops.reference.fbank import fbank as reference
-from tests.ops.fbank_cases import OPTIONS, TOLERANCE, assert_same, noise, speech
+from tests.ops.fbank_cases import OPTIONS, TOLERANCE, arguments, assert_same, noise, speech
 
-needs_kernel = pytest.mark.skipif(not _library.BUILT, reason="stk is not built with kernels")
+needs_kernel = pytest.mark.usefixtures("kernel")
 
 
 def kaldi_native(wave: Tensor) -> Tensor:
@@ -203,78 +203,6 @@ def test_seed_none_draws_from_the_generator() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-WAVE, LENGTHS = torch.zeros(2, 1000), torch.tensor([1000, 900])
-BAD_CALLS: list[tuple[type[Exception], str, tuple[Tensor, Tensor], dict[str, Any]]] = [
-    (ValueError, r"waveforms has shape \(1000,\) but expected \(B, N\)", (WAVE[0], LENGTHS), {}),
-    (TypeError, "waveforms has dtype torch.float16", (WAVE.half(), LENGTHS), {}),
-    (TypeError, "lengths has dtype torch.int32", (WAVE, LENGTHS.int()), {}),
-    (ValueError, r"lengths has shape \(1,\) but expected \(2,\)", (WAVE, LENGTHS[:1]), {}),
-    (ValueError, r"lengths\[0\] is 1201 but expected 0 to 1000", (WAVE, LENGTHS * 2 - 799), {}),
-    (ValueError, r"lengths\[0\] is -1 but", (WAVE, LENGTHS - 1001), {}),
-    (ValueError, "window must be one of povey", (WAVE, LENGTHS), {"window": "sine"}),
-    (ValueError, "num_mel_bins must be at least 1", (WAVE, LENGTHS), {"num_mel_bins": 0}),
-    (ValueError, "frame_shift must span", (WAVE, LENGTHS), {"frame_shift": 0.0}),
-    (ValueError, "frame_length must span at least", (WAVE, LENGTHS), {"frame_length": 0.01}),
-    (ValueError, "frame_length must span at most", (WAVE, LENGTHS), {"frame_length": 600.0}),
-    (ValueError, "high_freq must not be above", (WAVE, LENGTHS), {"high_freq": 9000.0}),
-    (ValueError, "low_freq must lie in", (WAVE, LENGTHS), {"low_freq": 8000.0}),
-    (ValueError, "dither must not be negative", (WAVE, LENGTHS), {"dither": -1.0}),
-    (ValueError, "preemphasis must lie", (WAVE, LENGTHS), {"preemphasis": 1.5}),
-    (ValueError, "scale must be positive", (WAVE, LENGTHS), {"scale": 0.0}),
-    (ValueError, "cmvn is 'speaker' but", (WAVE, LENGTHS), {"cmvn": "speaker"}),
-    (ValueError, "cmvn mean has shape", (WAVE, LENGTHS), {"cmvn": (WAVE[0], WAVE[0])}),
-    (ValueError, "seed has shape", (WAVE, LENGTHS), {"dither": 1.0, "seed": LENGTHS}),
-    (ValueError, "forward only", (WAVE.clone().requires_grad_(), LENGTHS), {}),
-]
-
-
-@pytest.mark.parametrize("kernels", [True, False])
-@pytest.mark.parametrize("error, message, inputs, options", BAD_CALLS, ids=lambda x: str(x)[:40])
-def test_bad_input(
-    error: type[Exception],
-    message: str,
-    inputs: tuple[Tensor, Tensor],
-    options: dict[str, Any],
-    kernels: bool,
-) -> None:
-    with _library.reference_only(not kernels), pytest.raises(error, match=message):
-        fbank(*inputs, **options)
-
-
-def arguments(wave: Tensor, lengths: Tensor, **options: Any) -> tuple[tuple[Any, ...], dict]:
-    """Arguments of the bare operator."""
-    defaults: dict[str, Any] = {
-        "sample_rate": 16000.0, "num_mel_bins": 80, "frame_length": 25.0, "frame_shift": 10.0,
-        "window": "povey", "preemphasis": 0.97, "remove_dc_offset": True, "low_freq": 20.0,
-        "high_freq": 0.0, "use_power": True, "snip_edges": True, "dither": 0.0, "scale": 32768.0,
-        "cmvn_utterance": False,
-    }  # fmt: skip
-    seed = torch.tensor(1)
-    return (wave, lengths, None, None, seed, seed), defaults | options
-
-
-@needs_kernel
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        (WAVE[0], LENGTHS, {}),
-        (WAVE.half(), LENGTHS, {}),
-        (WAVE, LENGTHS + 500, {}),
-        (WAVE, LENGTHS[:1], {}),
-        (WAVE, LENGTHS.int(), {}),
-        (WAVE, LENGTHS, {"frame_length": 1e9}),
-        (WAVE, LENGTHS, {"frame_shift": float("nan")}),
-        (WAVE, LENGTHS, {"num_mel_bins": -1}),
-        (WAVE, LENGTHS, {"window": "none"}),
-    ],
-    ids=lambda x: str(x[2]),
-)
-def test_the_bare_operator_checks_too(wrong: tuple[Tensor, Tensor, dict[str, Any]]) -> None:
-    positional, options = arguments(wrong[0], wrong[1], **wrong[2])
-    with pytest.raises((ValueError, TypeError), match="stk::fbank: "):
-        torch.ops.stk.fbank(*positional, **options)
-
-
 @needs_kernel
 def test_opcheck() -> None:
     for wave in (noise(2, 2000), noise(2, 2000).double(), (noise(2, 2000) * 999).to(torch.int16)):
@@ -320,30 +248,10 @@ def test_autocast_leaves_it_alone() -> None:
         assert cast.dtype == torch.float32 and torch.equal(cast, plain)
 
 
+@needs_kernel
 def test_the_operator_refuses_a_gradient() -> None:
-    if not _library.BUILT:
-        pytest.skip("stk is not built with kernels")
     wave = noise(1, 2000).requires_grad_()
     positional, options = arguments(wave, torch.tensor([2000]))
     features, _ = torch.ops.stk.fbank(*positional, **options)
     with pytest.raises(RuntimeError, match="forward only"):
         features.sum().backward()
-
-
-def test_reference_exports_to_onnx(tmp_path: Any) -> None:
-    pytest.importorskip("onnx", reason="the onnx package is not installed")
-    runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-
-    class Features(torch.nn.Module):
-        def forward(self, wave: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-            return reference(wave, lengths, cmvn="utterance")
-
-    path = str(tmp_path / "fbank.onnx")
-    wave, lengths = noise(2, 4000), torch.tensor([4000, 3000])
-    names = {"input_names": ["wave", "lengths"], "output_names": ["features", "counts"]}
-    torch.onnx.export(Features().eval(), (wave, lengths), path, dynamo=False, **names)
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    got = session.run(None, {"wave": wave.numpy(), "lengths": lengths.numpy()})
-    expected = reference(wave, lengths, cmvn="utterance")
-    torch.testing.assert_close(torch.from_numpy(got[0]), expected.features, atol=1e-5, rtol=0)
-    assert torch.equal(torch.from_numpy(got[1]), expected.lengths)

@@ -1,38 +1,17 @@
-"""gumbel_vq and gumbel_vq_linear: kernels and references, gradients, compilation, bad input."""
-
-from collections.abc import Iterator
+"""gumbel_vq and gumbel_vq_linear: kernels and references, gradients, compilation."""
 
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch.nn import functional
 
-from stk.ops import _library, gumbel_vq, gumbel_vq_linear
+from stk.ops import gumbel_vq, gumbel_vq_linear
 from stk.ops.reference.gumbel_vq import (
     gumbel_noise,
     gumbel_vq_linear_reference,
     gumbel_vq_reference,
 )
-
-NO_SEED = {"seed": 5, "offset": 3}
-
-
-@pytest.fixture(params=["kernel", "reference"])
-def path(request: pytest.FixtureRequest) -> Iterator[str]:
-    if request.param == "kernel" and not _library.kernels_on():
-        pytest.skip("the kernels are not built or are switched off")
-    with _library.reference_only(request.param == "reference"):
-        yield request.param
-
-
-@pytest.fixture
-def kernel() -> None:
-    if not _library.kernels_on():
-        pytest.skip("the kernels are not built or are switched off")
-
-
-def scalars(tau: float, seed: int, offset: int) -> tuple[torch.Tensor, ...]:
-    return torch.tensor(tau), torch.tensor(seed), torch.tensor(offset)
+from tests.ops.gumbel_vq_cases import SEEDS, scalars
 
 
 def gradients(out, inputs, seed: int = 0) -> tuple[torch.Tensor, ...]:
@@ -88,7 +67,7 @@ def test_linear_kernel_matches_reference(kernel, rows: int, training: bool) -> N
         )
     ]
     wide = [tensor.detach().double().requires_grad_() for tensor in tensors]
-    got = gumbel_vq_linear(*tensors, tau=1.5, training=training, **NO_SEED)
+    got = gumbel_vq_linear(*tensors, tau=1.5, training=training, **SEEDS)
     wanted = gumbel_vq_linear_reference(*wide, *scalars(1.5, 5, 3), training=training)
     assert torch.equal(got.codes, wanted[1])
     assert torch.equal(got.vectors.double(), wanted[0])
@@ -104,9 +83,9 @@ def test_linear_chunks_join_without_a_seam(kernel) -> None:
     hidden, weight = torch.randn(rows, dim), torch.randn(codes, dim)
     bias, codebook = torch.randn(codes), torch.randn(1, codes, width)
     tensors = [tensor.requires_grad_() for tensor in (hidden, weight, bias, codebook)]
-    got = gumbel_vq_linear(*tensors, tau=1.0, **NO_SEED)
+    got = gumbel_vq_linear(*tensors, tau=1.0, **SEEDS)
     logits = functional.linear(hidden, weight, bias)[:, None]
-    whole = gumbel_vq(logits, codebook, tau=1.0, **NO_SEED)
+    whole = gumbel_vq(logits, codebook, tau=1.0, **SEEDS)
     # The products may round differently; a code differs only where two are that close.
     same = (got.codes == whole.codes)[:, 0]
     assert same.float().mean() > 0.99
@@ -122,7 +101,7 @@ def test_linear_chunks_join_without_a_seam(kernel) -> None:
 def test_half_precision(path: str, dtype: torch.dtype) -> None:
     logits = torch.randn(40, 2, 30).to(dtype).requires_grad_()
     codebook = torch.randn(2, 30, 5).to(dtype).requires_grad_()
-    out = gumbel_vq(logits, codebook, tau=0.9, **NO_SEED)
+    out = gumbel_vq(logits, codebook, tau=0.9, **SEEDS)
     wide = [tensor.detach().double().requires_grad_() for tensor in (logits, codebook)]
     wanted = gumbel_vq_reference(*wide, *scalars(0.9, 5, 3), training=True)
     assert out.vectors.dtype == dtype and out.mean_probs.dtype == torch.float32
@@ -149,7 +128,7 @@ def test_linear_half_precision_keeps_fp32_logits(path: str, dtype: torch.dtype) 
         )
     ]
     wide = [tensor.detach().double().requires_grad_() for tensor in tensors]
-    out = gumbel_vq_linear(*tensors, tau=1.0, **NO_SEED)
+    out = gumbel_vq_linear(*tensors, tau=1.0, **SEEDS)
     wanted = gumbel_vq_linear_reference(*wide, *scalars(1.0, 5, 3), training=True)
     assert torch.equal(out.codes, wanted[1])
     tolerance = 8 * torch.finfo(dtype).eps
@@ -160,7 +139,7 @@ def test_linear_half_precision_keeps_fp32_logits(path: str, dtype: torch.dtype) 
 
 def test_mixed_dtypes_keep_codebook_rows_exact(path: str) -> None:
     logits, codebook = torch.randn(9, 2, 5).bfloat16(), torch.randn(2, 5, 3)
-    out = gumbel_vq(logits, codebook, tau=1.0, **NO_SEED)
+    out = gumbel_vq(logits, codebook, tau=1.0, **SEEDS)
     assert out.vectors.dtype == torch.float32
     rows = out.vectors.reshape(9, 2, 3)
     for group in range(2):
@@ -367,199 +346,3 @@ def test_second_order_gradient_is_an_error(kernel) -> None:
     grad = torch.autograd.grad(out.vectors.square().sum(), logits, create_graph=True)[0]
     with pytest.raises(RuntimeError, match="gumbel_vq: a second-order gradient"):
         grad.square().sum().backward()
-
-
-def test_reference_exports_in_evaluation() -> None:
-    class Quantizer(torch.nn.Module):
-        def forward(self, logits, codebook):
-            return tuple(gumbel_vq(logits, codebook, tau=1.0, training=False))
-
-    arguments = (torch.randn(4, 2, 5), torch.randn(2, 5, 3))
-    with _library.reference_only():
-        program = torch.export.export(Quantizer().eval(), arguments)
-        torch.testing.assert_close(program.module()(*arguments), Quantizer()(*arguments))
-
-
-GOOD = {"logits": torch.zeros(4, 2, 5), "codebook": torch.zeros(2, 5, 3), "tau": 1.0}
-BAD = [
-    ({"logits": torch.zeros(4, 10)}, ValueError, r"logits.*\(4, 10\)"),
-    ({"logits": torch.zeros(4, 2, 5, dtype=torch.int64)}, TypeError, "logits.*int64"),
-    ({"logits": torch.full((4, 2, 5), torch.nan)}, ValueError, "logits.*finite"),
-    ({"logits": torch.full((4, 2, 5), -torch.inf)}, ValueError, "logits.*finite"),
-    ({"logits": torch.zeros(4, 2, 5, device="meta")}, ValueError, "codebook.*meta"),
-    ({"codebook": torch.zeros(2, 6, 3)}, ValueError, r"codebook.*\(2, 5, d\).*\(2, 6, 3\)"),
-    ({"codebook": torch.zeros(2, 5)}, ValueError, "codebook"),
-    ({"codebook": torch.zeros(2, 5, 0)}, ValueError, "codebook.*empty"),
-    ({"codebook": torch.zeros(2, 5, 3, dtype=torch.int32)}, TypeError, "codebook.*int32"),
-    ({"tau": 0.0}, ValueError, "tau.*> 0"),
-    ({"tau": -1.0}, ValueError, "tau.*> 0"),
-    ({"tau": float("nan")}, ValueError, "tau.*> 0"),
-    ({"tau": torch.tensor([1.0])}, ValueError, "tau.*0-dim"),
-    ({"seed": torch.tensor(1.0)}, ValueError, "seed"),
-    ({"offset": torch.tensor([1])}, ValueError, "offset"),
-]
-GOOD_LINEAR = {
-    "hidden": torch.zeros(4, 6),
-    "weight": torch.zeros(10, 6),
-    "bias": torch.zeros(10),
-    "codebook": torch.zeros(2, 5, 3),
-    "tau": 1.0,
-}
-BAD_LINEAR = [
-    ({"hidden": torch.zeros(4, 2, 6)}, ValueError, "hidden"),
-    ({"hidden": torch.zeros(4, 7)}, ValueError, r"weight.*\(10, 7\)"),
-    ({"hidden": torch.full((4, 6), torch.inf)}, ValueError, "finite"),
-    ({"weight": torch.zeros(9, 6)}, ValueError, r"weight.*\(9, 6\)"),
-    ({"weight": torch.zeros(10, 6).half()}, TypeError, "weight.*float16"),
-    ({"bias": torch.zeros(9)}, ValueError, r"bias.*\(10,\)"),
-    ({"codebook": torch.zeros(2, 0, 3)}, ValueError, "codebook.*empty"),
-    ({"tau": 0}, ValueError, "tau.*> 0"),
-]
-
-
-@pytest.mark.parametrize(("change", "error", "message"), BAD)
-def test_bad_input_gets_a_message(path: str, change: dict, error: type, message: str) -> None:
-    arguments = {**GOOD, **change}
-    with pytest.raises(error, match=message):
-        gumbel_vq(arguments.pop("logits"), arguments.pop("codebook"), **arguments)
-
-
-@pytest.mark.parametrize(("change", "error", "message"), BAD_LINEAR)
-def test_bad_linear_input(path: str, change: dict, error: type, message: str) -> None:
-    arguments = {**GOOD_LINEAR, **change}
-    tensors = [arguments.pop(name) for name in ("hidden", "weight", "bias", "codebook")]
-    with pytest.raises(error, match=message):
-        gumbel_vq_linear(*tensors, **arguments)
-
-
-def test_bad_input_to_the_operators_themselves(kernel) -> None:
-    """Someone who calls torch.ops.stk directly gets a message too, never a crash."""
-    for good, bad, operator in (
-        (GOOD, BAD, torch.ops.stk.gumbel_vq),
-        (GOOD_LINEAR, BAD_LINEAR, torch.ops.stk.gumbel_vq_linear),
-    ):
-        for change, error, message in bad:
-            if set(change) - set(good) or "meta" in message or "0-dim" in message:
-                continue
-            values = {**good, **change}
-            tau = torch.tensor(float(values.pop("tau")))
-            zero = torch.tensor(0)
-            with pytest.raises(error):
-                operator(*values.values(), tau, zero, zero, training=True)
-
-
-@pytest.mark.cuda
-class TestCuda:
-    """Run with ``pytest -m cuda`` on a machine with an NVIDIA GPU."""
-
-    # Lines in registers (whole groups of four, broken ones, the widest), lines walked by a block.
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-    @pytest.mark.parametrize("codes", [1, 3, 4, 127, 320, 381, 382, 1000, 1021, 1022, 1024, 5003])
-    @pytest.mark.parametrize("training", [True, False])
-    def test_parity(self, dtype: torch.dtype, codes: int, training: bool) -> None:
-        torch.manual_seed(codes)
-        logits = (2 * torch.randn(150, 2, codes, device="cuda")).to(dtype).requires_grad_()
-        codebook = torch.randn(2, codes, 20, device="cuda").to(dtype).requires_grad_()
-        torch.full((1 << 22,), torch.nan, device="cuda")  # what fresh memory then holds
-        got = gumbel_vq(logits, codebook, tau=0.7, training=training, **NO_SEED)
-        wide = [tensor.detach().double().requires_grad_() for tensor in (logits, codebook)]
-        extra = [tensor.cuda() for tensor in scalars(0.7, 5, 3)]
-        wanted = gumbel_vq_reference(*wide, *extra, training=training)
-        assert torch.equal(got.codes, wanted[1])
-        assert torch.equal(got.vectors.double(), wanted[0])
-        assert torch.equal(got.code_counts, wanted[3])
-        torch.testing.assert_close(got.mean_probs.double(), wanted[2], atol=1e-6, rtol=1e-4)
-        grads = [torch.randn_like(tensor) for tensor in (got.vectors, got.mean_probs)]
-        mine = torch.autograd.grad((got.vectors, got.mean_probs), (logits, codebook), grads)
-        theirs = torch.autograd.grad(
-            (wanted[0], wanted[2]), wide, [grad.double() for grad in grads]
-        )
-        tolerance = 8 * torch.finfo(dtype).eps + 2e-5
-        for one, two in zip(mine, theirs, strict=True):
-            assert one.dtype == dtype
-            assert (one.double() - two).norm() <= tolerance * two.norm() + 1e-9
-
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-    @pytest.mark.parametrize(("groups", "codes"), [(2, 50), (1, 6000), (1, 300_000)])
-    def test_linear_parity(self, dtype: torch.dtype, groups: int, codes: int) -> None:
-        rows, width, dim = 700, 16, 32  # 300,000 codes are two chunks
-        torch.manual_seed(codes)
-        tensors = [
-            (scale * torch.randn(shape, device="cuda")).to(dtype).requires_grad_()
-            for shape, scale in (
-                ((rows, dim), 1.0),
-                ((groups * codes, dim), 0.3),
-                ((groups * codes,), 1.0),
-                ((groups, codes, width), 1.0),
-            )
-        ]
-        got = gumbel_vq_linear(*tensors, tau=1.5, **NO_SEED)
-        work = [tensor.detach().float().requires_grad_() for tensor in tensors]
-        logits = functional.linear(*work[:3]).reshape(rows, groups, codes)
-        wanted = gumbel_vq(logits, work[3], tau=1.5, **NO_SEED)
-        # Products may round differently; a code differs only where two are that close.
-        same = (got.codes == wanted.codes).all(-1)
-        assert same.float().mean() > 0.98
-        grad = torch.randn(rows, groups * width, device="cuda").to(dtype) * same[:, None]
-        mine = torch.autograd.grad(got.vectors, tensors, grad)
-        theirs = torch.autograd.grad(wanted.vectors, work, grad.float())
-        tolerance = 8 * torch.finfo(dtype).eps + 1e-3
-        for one, two in zip(mine, theirs, strict=True):
-            assert (one.float() - two).norm() <= tolerance * two.norm()
-
-    def test_waits_for_nothing(self) -> None:
-        logits = torch.randn(64, 2, 320, device="cuda", requires_grad=True)
-        codebook = torch.randn(2, 320, 32, device="cuda", requires_grad=True)
-        hidden = torch.randn(64, 48, device="cuda", requires_grad=True)
-        weight, bias = torch.randn(640, 48, device="cuda"), torch.zeros(640, device="cuda")
-        extra = [tensor.cuda() for tensor in scalars(0.7, 5, 3)]
-        torch.cuda.synchronize()
-        torch.cuda.set_sync_debug_mode("error")
-        try:
-            for values in (extra, (0.7, 5, 3), (0.7, None, None)):
-                options = dict(zip(("tau", "seed", "offset"), values, strict=True))
-                for out in (
-                    gumbel_vq(logits, codebook, **options),
-                    gumbel_vq_linear(hidden, weight, bias, codebook, **options),
-                ):
-                    (out.vectors.sum() + out.mean_probs.sum()).backward()
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
-
-    def test_same_bits_for_scalars_on_either_side_and_in_a_graph(self) -> None:
-        logits = torch.randn(64, 2, 320, device="cuda")
-        codebook = torch.randn(2, 320, 32, device="cuda")
-        wanted = gumbel_vq(logits, codebook, tau=0.7, seed=5, offset=3)
-        tau, seed, offset = (tensor.cuda() for tensor in scalars(2.0, 1, 1))
-        stream = torch.cuda.Stream()
-        with torch.cuda.stream(stream):
-            gumbel_vq(logits, codebook, tau=tau, seed=seed, offset=offset)
-        torch.cuda.synchronize()
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            out = gumbel_vq(logits, codebook, tau=tau, seed=seed, offset=offset)
-        tau.fill_(0.7), seed.fill_(5), offset.fill_(3)
-        graph.replay()
-        torch.cuda.synchronize()
-        assert torch.equal(out.codes, wanted.codes)
-        assert torch.equal(out.mean_probs, wanted.mean_probs)
-
-    def test_two_streams_and_non_finite_values(self) -> None:
-        codebook = torch.randn(2, 320, 32, device="cuda")
-        work = [torch.randn(500, 2, 320, device="cuda") for _ in range(8)]
-        wanted = [gumbel_vq(logits, codebook, tau=1.0, seed=i) for i, logits in enumerate(work)]
-        streams = [torch.cuda.Stream() for _ in range(2)]
-        torch.cuda.synchronize()
-        got = []
-        for i, logits in enumerate(work):
-            with torch.cuda.stream(streams[i % 2]):
-                got.append(gumbel_vq(logits, codebook, tau=1.0, seed=i))
-        torch.cuda.synchronize()
-        for one, two in zip(got, wanted, strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
-        for size in (320, 5003):
-            for value in (torch.nan, torch.inf, -torch.inf):
-                logits = torch.full((9, 1, size), value, device="cuda", requires_grad=True)
-                out = gumbel_vq(logits, torch.randn(1, size, 4, device="cuda"), tau=1.0)
-                out.vectors.sum().backward()
-                assert bool(((out.codes >= 0) & (out.codes < size)).all())

@@ -89,10 +89,13 @@ def _frames(waves: Tensor, lengths: Tensor, window: int, shift: int, snip_edges:
     count = frame_count(waves.shape[1], window, shift, snip_edges)
     if count == 0:
         return waves.new_zeros(waves.shape[0], 0, window)
-    if snip_edges:
+    if snip_edges and not torch.onnx.is_in_onnx_export():  # which unfolds known sizes alone
         return waves.unfold(1, window, shift)
-    start = torch.arange(count, device=waves.device) * shift + shift // 2 - window // 2
+    first = 0 if snip_edges else shift // 2 - window // 2
+    start = torch.arange(count, device=waves.device) * shift + first
     index = start.unsqueeze(1) + torch.arange(window, device=waves.device)
+    if snip_edges:
+        return waves[:, index]
     real = lengths.clamp(min=1).view(-1, 1, 1)
     index = torch.remainder(index, 2 * real)
     index = torch.where(index < real, index, 2 * real - 1 - index)
