@@ -45,6 +45,10 @@ class LayerShape:
         activation_dropout: inside the feed-forward block.
         norm: ``pre`` or ``post``.
         activation: of the feed-forward block.
+
+    Raises:
+        ValueError: a size below 1, a width that heads do not share evenly, a dropout rate outside
+            of [0, 1).
     """
 
     width: int
@@ -55,6 +59,16 @@ class LayerShape:
     activation_dropout: float = 0.0
     norm: Norm = "pre"
     activation: Activation = "relu"
+
+    def __post_init__(self) -> None:
+        for name in ("width", "ffn", "heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of {self.heads} heads")
+        for name in ("dropout", "attention_dropout", "activation_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name} must lie in [0, 1)")
 
 
 class FeedForward(nn.Module):

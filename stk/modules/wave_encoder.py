@@ -54,17 +54,18 @@ class WaveShape:
     position_groups: int = 16
 
     def __post_init__(self) -> None:
-        if min(self.layers, self.width, self.ffn, self.heads, self.position_kernel) < 1:
-            raise ValueError("layers, width, ffn, heads, position_kernel must be at least 1")
-        if self.width % self.heads or self.width % self.position_groups:
-            raise ValueError("width must be a multiple of heads and of position_groups")
+        _ = self.shape  # which looks at its own sizes and rates
+        if min(self.layers, self.position_kernel, self.position_groups) < 1:
+            raise ValueError("layers, position_kernel, position_groups must be at least 1")
+        if self.width % self.position_groups:
+            raise ValueError("width must be a multiple of position_groups")
         if not self.convolutions or min(min(layer) for layer in self.convolutions) < 1:
             raise ValueError("convolutions: at least one (channels, kernel, stride), all above 0")
-        for name in ("dropout", "attention_dropout", "activation_dropout", "input_dropout"):
+        for name in ("input_dropout", "layer_drop"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must lie in [0, 1)")
-        if not 0.0 <= self.layer_drop < 1.0 or self.gradient_scale < 0.0:
-            raise ValueError("layer_drop must lie in [0, 1), gradient_scale be at least 0")
+        if self.gradient_scale < 0.0:
+            raise ValueError("gradient_scale must be at least 0")
         if self.norm_over_padding and self.extractor_norm != "group":
             raise ValueError("norm_over_padding is of extractor_norm: group")
 
