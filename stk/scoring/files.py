@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stk.data.example import Example
+from stk.data.lines import read_lines
 from stk.data.manifest import read_manifest
 from stk.errors import StkError
 
@@ -104,16 +105,6 @@ def align(outputs: Outputs, references: References) -> list[str]:
     _same_ids(outputs.file, sorted(set(wanted) - set(texts)), "are missing")
     _same_ids(outputs.file, sorted(set(texts) - set(wanted)), f"are not in {references.file}")
     return [texts[name] for name in wanted]
-
-
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise StkError(f"not UTF-8: {error.reason}", file=path) from None
-    lines = text.split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
 
 
 def _object(line: str, path: Path, row: int) -> dict[str, Any]:
