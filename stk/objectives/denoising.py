@@ -14,11 +14,12 @@ from stk.data.example import Example
 from stk.data.noise.blank import blank
 from stk.data.noise.deletion import delete
 from stk.data.noise.drop import drop
-from stk.data.noise.infilling import infill
+from stk.data.noise.infilling import infill_rows
 from stk.data.noise.permutation import permute
 from stk.data.noise.rotation import rotate
+from stk.data.noise.rows import Generators
 from stk.data.noise.shuffle import shuffle
-from stk.data.noise.symbols import symbols_of
+from stk.data.noise.symbols import Ids, symbols_of
 from stk.data.vocab import Vocab
 from stk.objectives.base import CollateContext, Context, Sum
 from stk.objectives.corrupted import Corrupted, CorruptedObjective
@@ -78,12 +79,35 @@ class Denoising(CorruptedObjective[DenoisingConfig]):
 
     def collate(self, items: Sequence[Item], context: CollateContext) -> SequenceBatch:
         """Noised sources; every row's generator draws its own."""
-        return self.pad(items, [self._row(item, context) for item in items], context)
+        vocab, texts = self.vocab(context), [self.ids(item.example, context) for item in items]
+        noised = self.noised(texts, [item.rng for item in items], vocab)
+        rows = [
+            self._row(item, ids, corrupted, vocab)
+            for item, ids, corrupted in zip(items, texts, noised, strict=True)
+        ]
+        return self.pad(items, rows, context)
 
-    def noised(self, ids: Sequence[int], rng: np.random.Generator, vocab: Vocab) -> list[int]:
-        """Noised ids of sentences that end with eos each."""
+    def noised(
+        self, texts: Sequence[Sequence[int]], rngs: Generators, vocab: Vocab
+    ) -> list[list[int]]:
+        """Noised ids of every text, whose sentences end with eos each."""
         config, symbols = self.config, symbols_of(vocab)
-        tokens = np.asarray(ids, dtype=np.int64)
+        rows = [
+            self._before(np.asarray(ids, dtype=np.int64), rng, vocab)
+            for ids, rng in zip(texts, rngs, strict=True)
+        ]
+        if config.infill:
+            share = config.random_share
+            rows = infill_rows(
+                rows, rngs, symbols, rate=config.infill, mean=config.span, random_share=share
+            )
+        if config.rotate:
+            rows = [rotate(tokens, rng) for tokens, rng in zip(rows, rngs, strict=True)]
+        return [tokens.tolist() for tokens in rows]
+
+    def _before(self, tokens: Ids, rng: np.random.Generator, vocab: Vocab) -> Ids:
+        """One text with the noise that comes before infilling."""
+        config, symbols = self.config, symbols_of(vocab)
         whole = config.whole_words
         if config.permute:
             tokens = permute(tokens, rng, vocab.eos)
@@ -95,19 +119,9 @@ class Denoising(CorruptedObjective[DenoisingConfig]):
             tokens = drop(tokens, rng, symbols, rate=config.drop, whole_words=whole)
         if config.blank:
             tokens = blank(tokens, rng, symbols, rate=config.blank, whole_words=whole)
-        if config.infill:
-            share = config.random_share
-            tokens = infill(
-                tokens, rng, symbols, rate=config.infill, mean=config.span, random_share=share
-            )
-        if config.rotate:
-            tokens = rotate(tokens, rng)
-        ids = tokens.tolist()
-        return list(ids)
+        return tokens
 
-    def _row(self, item: Item, context: CollateContext) -> Corrupted:
-        vocab, ids = self.vocab(context), self.ids(item.example, context)
-        noised = self.noised(ids, item.rng, vocab)
+    def _row(self, item: Item, ids: list[int], noised: list[int], vocab: Vocab) -> Corrupted:
         if self.config.layout == "plain":
             return Corrupted(noised, [vocab.bos, *ids[:-1]], ids)
         tag = vocab.tag(getattr(item.example, language_field(self.config.text)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from stk.data.batch import Item, Size
 from stk.data.example import Example
-from stk.data.noise.masking import BERT_MIX, Mix, frequency_weights, mask
+from stk.data.noise.masking import BERT_MIX, Mix, frequency_weights, mask_rows
 from stk.data.noise.symbols import symbols_of
 from stk.errors import StkError
 from stk.objectives import task
@@ -63,25 +63,6 @@ class MaskedLm(MonolingualObjective[MaskedLmConfig]):
 
     def collate(self, items: Sequence[Item], context: CollateContext) -> TokenBatch:
         """Masked rows; each row's generator chooses."""
-        rows = [self._row(item, context) for item in items]
-        return token_batch([item.example.id for item in items], rows)
-
-    def _row(self, item: Item, context: CollateContext) -> Row:
-        ids = [self.vocab(context).bos, *self.ids(item.example, context)]
-        languages = None
-        if self.config.languages:
-            languages = [self.language(item.example, context)] * len(ids)
-        return self._masked(ids, item, context, languages)
-
-    def _masked(
-        self,
-        ids: Sequence[int],
-        item: Item,
-        context: CollateContext,
-        languages: Sequence[int] | None,
-        positions: Sequence[int] | None = None,
-    ) -> Row:
-        tokens = np.asarray(ids, dtype=np.int64)
         vocab, config = self.vocab(context), self.config
         weights = self._weights
         if weights is not None and len(weights) != len(vocab):
@@ -90,10 +71,29 @@ class MaskedLm(MonolingualObjective[MaskedLmConfig]):
                 file=config.counts,
                 mend="count with the run's vocabulary",
             )
-        noised, places = mask(
-            tokens, item.rng, symbols_of(vocab), rate=config.rate, mix=config.mix, weights=weights
+        plain = [self._row(item.example, context) for item in items]
+        tokens = [np.asarray(row.ids, dtype=np.int64) for row in plain]
+        masked = mask_rows(
+            tokens,
+            [item.rng for item in items],
+            symbols_of(vocab),
+            rate=config.rate,
+            mix=config.mix,
+            weights=weights,
         )
-        return Row(noised.tolist(), places.tolist(), tokens[places].tolist(), languages, positions)
+        rows = [
+            replace(row, ids=out.tolist(), places=at.tolist(), labels=ids[at].tolist())
+            for row, ids, (out, at) in zip(plain, tokens, masked, strict=True)
+        ]
+        return token_batch([item.example.id for item in items], rows)
+
+    def _row(self, example: Example, context: CollateContext) -> Row:
+        """A row of which nothing is masked yet."""
+        ids = [self.vocab(context).bos, *self.ids(example, context)]
+        languages = None
+        if self.config.languages:
+            languages = [self.language(example, context)] * len(ids)
+        return Row(ids, (), (), languages)
 
     @cached_property
     def _weights(self) -> np.ndarray | None:
@@ -129,15 +129,15 @@ class TranslationLm(MaskedLm):
         vocab = self.vocab(context)
         return [[vocab.bos, *sentences(getattr(example, field), vocab)] for field in FIELDS]
 
-    def _row(self, item: Item, context: CollateContext) -> Row:
-        vocab, parts = self.vocab(context), self._parts(item.example, context)
+    def _row(self, example: Example, context: CollateContext) -> Row:
+        vocab, parts = self.vocab(context), self._parts(example, context)
         languages = None
         if self.config.languages:
             languages = [
-                language_id(getattr(item.example, language_field(field)), vocab)
+                language_id(getattr(example, language_field(field)), vocab)
                 for field, part in zip(FIELDS, parts, strict=True)
                 for _ in part
             ]
         ids = [token for part in parts for token in part]
         positions = [place for part in parts for place in range(len(part))]
-        return self._masked(ids, item, context, languages, positions)
+        return Row(ids, (), (), languages, positions)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from stk.data.noise.rows import Generators, pad, smallest, split, uniform
 from stk.data.noise.symbols import Ids, Symbols, check_rate
 
 Mix = tuple[float, float]
@@ -53,17 +55,8 @@ def choose(
         rate: share of the text.
         weights: ``(V,)`` positive weight of every id; None: all alike.
     """
-    check_rate(rate)
-    text = np.flatnonzero(tokens >= symbols.first)
-    count = int(rate * len(text) + generator.random())
-    if weights is None:
-        keys = generator.random(len(text))
-    else:  # the smallest exponential arrival times: drawing one by one by weight
-        keys = generator.standard_exponential(len(text)) / weights[tokens[text]]
-    if count < len(text):
-        text = text[np.argpartition(keys, count)[:count]]
-        text.sort()
-    return text
+    draws = generator.random((1, 1 + len(tokens)))
+    return np.flatnonzero(_chosen(tokens[None], draws, symbols, rate, weights)[0])
 
 
 def corrupt(
@@ -74,13 +67,8 @@ def corrupt(
     mix: Mix = BERT_MIX,
 ) -> Ids:
     """``tokens`` with those at ``places`` masked, made random or left, as ``mix`` shares them."""
-    if min(mix) < 0 or sum(mix) > 1:
-        raise ValueError(f"shares {mix} must not be negative nor add up to more than 1")
     out = tokens.copy()
-    draws = generator.random(len(places))
-    out[places[draws < mix[0]]] = symbols.mask
-    other = places[(draws >= mix[0]) & (draws < mix[0] + mix[1])]
-    out[other] = generator.integers(symbols.first, symbols.size, len(other))
+    out[places] = _replaced(tokens[places], generator.random((2, len(places))), symbols, mix)
     return out
 
 
@@ -94,5 +82,62 @@ def mask(
     weights: np.ndarray | None = None,
 ) -> Masked:
     """Choose text as :func:`choose` does and corrupt it as :func:`corrupt` does."""
-    places = choose(tokens, generator, symbols, rate=rate, weights=weights)
-    return Masked(corrupt(tokens, places, generator, symbols, mix), places)
+    return mask_rows([tokens], [generator], symbols, rate=rate, mix=mix, weights=weights)[0]
+
+
+def mask_rows(
+    rows: Sequence[Ids],
+    generators: Generators,
+    symbols: Symbols,
+    *,
+    rate: float = 0.15,
+    mix: Mix = BERT_MIX,
+    weights: np.ndarray | None = None,
+) -> list[Masked]:
+    """What :func:`mask` gives for every row and its generator, all at once."""
+    if not rows:
+        return []
+    tokens, lengths = pad(rows)
+    width = tokens.shape[1]
+    # A row's numbers follow one another: rounding, then keys, kinds and replacements of its tokens.
+    drawn = uniform(generators, (1 + 3 * lengths).tolist())
+    starts = 1 + np.arange(3)[:, None] * lengths  # (3, B): where each of the three begins
+    index = np.minimum(starts[:, :, None] + np.arange(width), drawn.shape[1] - 1)
+    keys, *kinds = np.take_along_axis(drawn[None], index, axis=2)
+    draws = np.concatenate([drawn[:, :1], keys], axis=1)
+    chosen = _chosen(tokens, draws, symbols, rate, weights)
+    at = np.nonzero(chosen)
+    out = tokens.copy()
+    out[at] = _replaced(tokens[at], np.stack([kind[at] for kind in kinds]), symbols, mix)
+    places = split(at[1], chosen.sum(axis=1))
+    return [
+        Masked(row[:length], found)
+        for row, length, found in zip(out, lengths.tolist(), places, strict=True)
+    ]
+
+
+def _chosen(
+    tokens: np.ndarray,
+    draws: np.ndarray,
+    symbols: Symbols,
+    rate: float,
+    weights: np.ndarray | None,
+) -> np.ndarray:
+    """``(B, T)`` boolean: what is chosen of ``tokens (B, T)``, by ``draws (B, 1 + T)``."""
+    check_rate(rate)
+    text = tokens >= symbols.first
+    counts = (rate * text.sum(axis=1) + draws[:, 0]).astype(np.int64)
+    keys = draws[:, 1:]
+    if weights is not None:  # the smallest exponential arrival times: drawing one by one by weight
+        keys = -np.log1p(-keys) / weights[tokens]
+    return smallest(np.where(text, keys, np.inf), counts)
+
+
+def _replaced(tokens: Ids, draws: np.ndarray, symbols: Symbols, mix: Mix) -> Ids:
+    """What stands for chosen ``tokens (k,)``, by ``draws (2, k)``."""
+    if min(mix) < 0 or sum(mix) > 1:
+        raise ValueError(f"shares {mix} must not be negative nor add up to more than 1")
+    kinds, others = draws
+    spread = symbols.first + (others * (symbols.size - symbols.first)).astype(np.int64)
+    kept = np.where(kinds < mix[0] + mix[1], spread, tokens)
+    return np.where(kinds < mix[0], symbols.mask, kept)

@@ -54,10 +54,15 @@ def symbols_of(vocab: Vocab) -> Symbols:
 
 def word_begins(tokens: Ids, symbols: Symbols) -> np.ndarray:
     """``(n,)`` boolean: text that begins a word; text after a special always does."""
+    return word_begins_of_rows(tokens[None], symbols)[0]
+
+
+def word_begins_of_rows(tokens: np.ndarray, symbols: Symbols) -> np.ndarray:
+    """``(B, T)`` boolean for every row of ``tokens (B, T)``, as in :func:`word_begins`."""
     text = tokens >= symbols.first
-    begins = symbols.starts[tokens]
-    begins[1:] |= ~text[:-1]
-    begins[:1] = True
+    begins: np.ndarray = symbols.starts[tokens]
+    begins[:, 1:] |= ~text[:, :-1]
+    begins[:, :1] = True
     begins &= text
     return begins
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -14,8 +15,8 @@ from stk.data.noise.blank import blank
 from stk.data.noise.deletion import delete
 from stk.data.noise.drop import drop
 from stk.data.noise.fragment import fragment
-from stk.data.noise.infilling import infill, span_lengths
-from stk.data.noise.masking import choose, corrupt, frequency_weights, mask
+from stk.data.noise.infilling import infill, infill_rows, span_lengths
+from stk.data.noise.masking import choose, corrupt, frequency_weights, mask, mask_rows
 from stk.data.noise.permutation import permute
 from stk.data.noise.rotation import rotate
 from stk.data.noise.shuffle import shuffle
@@ -130,16 +131,47 @@ def test_wrong_shares() -> None:
     with pytest.raises(ValueError, match=r"in \[0, 1\]"):
         choose(text(3), draw(), SYMBOLS, rate=1.5)
     with pytest.raises(ValueError, match="above 0"):
-        span_lengths(draw(), 3, 0.0)
+        spans_of(draw(), 3, 0.0)
+
+
+def spans_of(generator: np.random.Generator, budget: int, mean: float) -> list[int]:
+    """Lengths of one row's spans."""
+    lengths, counts = span_lengths([generator], np.array([budget]), mean)
+    return list(lengths[0, : counts[0]])
+
+
+def test_a_row_gets_the_same_noise_in_every_batch() -> None:
+    rows = [text(n, seed=n) for n in (5, 0, 33, 1, 64)]
+    rows[2][[4, 9]] = EOS
+    weights = frequency_weights(np.arange(SIZE))
+    together = mask_rows(rows, [draw(i) for i in range(5)], SYMBOLS, weights=weights)
+    filled = infill_rows(rows, [draw(i) for i in range(5)], SYMBOLS, rate=0.5, random_share=0.3)
+    for i, row in enumerate(rows):
+        alone = mask(row, draw(i), SYMBOLS, weights=weights)
+        assert np.array_equal(alone.tokens, together[i].tokens)
+        assert np.array_equal(alone.places, together[i].places)
+        single = infill(row, draw(i), SYMBOLS, rate=0.5, random_share=0.3)
+        assert np.array_equal(single, filled[i])
+    assert mask_rows([], [], SYMBOLS) == [] and infill_rows([], [], SYMBOLS) == []
+
+
+def test_span_lengths_are_poisson() -> None:
+    """Against the distribution's own probabilities."""
+    drawn = Counter(spans_of(draw(), 60000, 3.5)[:-1])
+    total = sum(drawn.values())
+    for k in range(9):
+        expected = math.exp(-3.5) * 3.5**k / math.factorial(k)
+        assert abs(drawn[k] / total - expected) < 0.01
 
 
 @pytest.mark.parametrize("mean", [3.0, 3.5])
 def test_raw_spans_have_the_mean_length(mean: float) -> None:
     generator = draw()
-    spans = [span_lengths(generator, 10000, mean)[:-1] for _ in range(5)]
+    spans = [spans_of(generator, 10000, mean)[:-1] for _ in range(5)]
     assert all(min(lengths) == 0 for lengths in spans)
     assert abs(np.concatenate(spans).mean() - mean) < 0.05
-    assert all(sum(span_lengths(generator, n, mean)) == n for n in range(20))
+    assert all(sum(spans_of(generator, n, mean)) == n for n in range(20))
+    assert sum(spans_of(generator, 40, 0.05)) == 40  # many blocks are drawn
 
 
 @pytest.mark.parametrize("rate", [0.3, 0.35])
@@ -172,7 +204,7 @@ def test_each_span_is_one_mask_and_length_zero_inserts_one() -> None:
     counted = draw(5)
     for seed in range(50):
         noised = infill(tokens, draw(seed), SYMBOLS, rate=0.3, mean=1.0)
-        lengths = span_lengths(draw(seed), 12, 1.0)
+        lengths = spans_of(draw(seed), 12, 1.0)
         assert (noised == MASK).sum() == len(lengths)
         assert len(noised) == 40 - 12 + len(lengths)
     whole = infill(tokens, counted, SYMBOLS, rate=1.0)
