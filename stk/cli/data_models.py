@@ -1,9 +1,10 @@
-"""The commands of ``stk-data`` that run a model over a manifest: teacher, bert."""
+"""The commands of ``stk-data`` that run a model over a manifest, or take what one wrote."""
 
 from __future__ import annotations
 
 import argparse
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from stk.cli.common import progress
@@ -24,7 +25,12 @@ def add_to(commands: Any) -> None:
 
     p = commands.add_parser("bert", help="BERT features of a text, as a sidecar")
     p.add_argument("manifest", nargs="+")
-    p.add_argument("--model", required=True, metavar="DIR", help="a local Hugging Face model")
+    p.add_argument(
+        "--model",
+        required=True,
+        metavar="DIR",
+        help="a local Hugging Face model, or a run of language_model",
+    )
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--field", choices=("src_text", "tgt_text"), default="src_text")
     p.add_argument("--pooled", action="store_true", help="one vector a sentence")
@@ -37,9 +43,12 @@ def _examples(args: argparse.Namespace) -> list[Example]:
 
 
 def _bert(args: argparse.Namespace) -> int:
+    from stk.decoding.bert import write_own_bert_features
     from stk.interop.bert import write_bert_features
 
-    count = write_bert_features(
+    hugging_face = (Path(args.model) / "config.json").is_file() or not Path(args.model).is_dir()
+    write = write_bert_features if hugging_face else write_own_bert_features
+    count = write(
         args.model,
         _examples(args),
         args.out,

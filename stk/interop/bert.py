@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from stk.data.bert_features import KIND, text_digest
+from stk.data.bert_features import Track, check_length, write_features
 from stk.data.example import Example
-from stk.data.sidecar import SidecarWriter, made_by
 from stk.errors import StkError
-
-Track = Callable[[Sequence[int]], Iterable[int]]
 
 
 def write_bert_features(
@@ -50,15 +48,16 @@ def write_bert_features(
         StkError: no such model, a row without text, or one longer than the model's positions.
     """
     model, tokenizer = _load(Path(directory), device)
-    parts = {"kind": KIND, "text": field, "pooled": pooled, "weights": _digest(Path(directory))}
-    with SidecarWriter(out, made_by(**parts), parts) as writer:
-        for begin in track(range(0, len(examples), batch)):
-            rows = examples[begin : begin + batch]
-            texts = [_text(example, field) for example in rows]
-            found = _features(model, tokenizer, rows, texts, pooled)
-            for example, text, states in zip(rows, texts, found, strict=True):
-                writer.add(example.id, {"states": states.half(), "text": text_digest(text)})
-    return len(examples)
+    return write_features(
+        out,
+        examples,
+        partial(_features, model, tokenizer, pooled),
+        weights=_digest(Path(directory)),
+        field=field,
+        pooled=pooled,
+        batch=batch,
+        track=track,
+    )
 
 
 def _load(directory: Path, device: torch.device | str) -> tuple[Any, Any]:
@@ -87,16 +86,9 @@ def _digest(directory: Path) -> str:
     return content.hexdigest()
 
 
-def _text(example: Example, field: str) -> str:
-    text = getattr(example, field)
-    if text is None or not text.strip():
-        raise StkError(f"example {example.id!r} has no {field}", file=example.file, row=example.row)
-    return str(text)
-
-
 @torch.inference_mode()
 def _features(
-    model: Any, tokenizer: Any, rows: Sequence[Example], texts: Sequence[str], pooled: bool
+    model: Any, tokenizer: Any, pooled: bool, rows: Sequence[Example], texts: Sequence[str]
 ) -> list[torch.Tensor]:
     """``(S, W)`` of every text, on the CPU."""
     asked = tokenizer(
@@ -104,14 +96,8 @@ def _features(
     )
     special = asked.pop("special_tokens_mask").bool()
     lengths, limit = asked["attention_mask"].sum(1), model.config.max_position_embeddings
-    if int(lengths.max()) > limit:
-        row = rows[int(lengths.argmax())]
-        raise StkError(
-            f"example {row.id!r} has {int(lengths.max())} pieces, BERT reads at most {limit}",
-            file=row.file,
-            row=row.row,
-            mend="drop the row",
-        )
+    longest = int(lengths.argmax())
+    check_length(rows[longest], int(lengths[longest]), limit)
     states = model(**asked.to(model.device)).last_hidden_state.float().cpu()
     if pooled:
         return list(states[:, :1])
