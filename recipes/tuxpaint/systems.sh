@@ -7,7 +7,7 @@ source "$RECIPES/common/compare.sh"
 describe "Trains the systems of conf/systems on Tux Paint's stamps and prints one table."
 option size full "models and trainings" tiny full
 option processes 2 "sound files converted at once" int
-compare_options "direct asr mt direct-asr cascade kd costt lut" unigram 600 400 900
+compare_options "direct asr mt direct-asr cascade kd costt lut" bpe 200 150 300
 parse_options "$@"
 
 SRC_LANGS="fr es ca ro ru bg be el"
