@@ -1,4 +1,4 @@
-"""The commands of ``stk-data`` that run a model over a manifest, or take what one wrote."""
+"""The commands of ``stk-data`` that run a model over a manifest: teacher, bert."""
 
 from __future__ import annotations
 

@@ -25,6 +25,8 @@ from stk.decoding.shard import parse_shard, take_shard
 from stk.decoding.translator import Translation, Translator, load
 from stk.errors import StkError
 
+PICTURES = (".png", ".svg", ".pdf")
+
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``stk-decode``."""
@@ -80,6 +82,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--skip-bad", metavar="LIST", help="leave out bad inputs and list them in this file"
     )
+    p.add_argument(
+        "--report",
+        metavar="FILE",
+        help="picture of the first input: spectrogram, CTC, shrunk segments, cross-attention (PNG)",
+    )
     p.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 ... (a GPU if there is one)")
     p.add_argument("--threads", type=int, metavar="N", help="CPU threads of one operation")
     return p
@@ -119,6 +126,8 @@ def _main(argv: list[str]) -> int:
     skipped = SkipList(args.skip_bad) if args.skip_bad else None
     examples = take_shard(_examples(args, skipped), *shard)
     translator = _translator(args)
+    if args.report:
+        _check_report(args, translator, examples)
     began = time.perf_counter()
     stream = translator.stream(examples, skip_bad=skipped)
     found = dict(progress(stream, total=len(examples), title="decoding"))
@@ -137,6 +146,8 @@ def _main(argv: list[str]) -> int:
         print(f"{args.pseudo_labels}: {count} rows{empty}", file=sys.stderr)
     if skipped is not None:
         skipped.write()
+    if args.report:
+        _report(args.report, translator, examples[0])
     summary = _summary(ordered, seconds, 0 if skipped is None else len(skipped))
     if args.summary:
         write_text(args.summary, json.dumps(summary, indent=1) + "\n")
@@ -169,6 +180,28 @@ def _fusion(args: argparse.Namespace) -> dict[str, Any]:
             raise StkError("--lm-weight without a language model", mend="name it with --lm")
         return {}
     return {"lm": args.lm} | ({} if args.lm_weight is None else {"lm_weight": args.lm_weight})
+
+
+def _check_report(
+    args: argparse.Namespace, translator: Translator | Cascade, examples: Sequence[Example]
+) -> None:
+    """Before anything is decoded: can there be a picture?"""
+    if isinstance(translator, Cascade) or not translator.reads_audio:
+        raise StkError("--report pictures one model of speech", mend="decode without --then")
+    if translator.config.search == "ctc":
+        raise StkError("--report pictures the decoder's attention", mend="use search=beam")
+    if Path(args.report).suffix.lower() not in PICTURES:
+        raise StkError(f"--report {args.report}: not a picture", mend=f"end it in {PICTURES[0]}")
+    if not examples:
+        raise StkError("--report has no input to picture")
+
+
+def _report(file: str, translator: Translator | Cascade, example: Example) -> None:
+    from stk.reports.clip import clip_picture, view_example
+    from stk.reports.page import save_picture
+
+    assert isinstance(translator, Translator)
+    save_picture(clip_picture(view_example(translator, example)), file)
 
 
 def _options(pairs: Sequence[str], **flags: int | None) -> dict[str, Any]:

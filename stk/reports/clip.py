@@ -1,14 +1,12 @@
-"""What a model makes of one clip: log-mel frames, CTC posteriors, cross-attention."""
+"""What a model makes of one clip: log-mel frames, CTC posteriors, segments, cross-attention."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from stk.config.run import FeatureConfig
 from stk.data.example import Example
@@ -16,15 +14,12 @@ from stk.data.items import make_item
 from stk.decoding.translator import Translator
 from stk.errors import StkError
 from stk.features.frontend import FrontEnd
+from stk.reports.draw import Array, Runs, draw_segments, draw_spectrogram, draw_spikes, edges
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float32]
 LAYERS_SHOWN = 3
-LABELS_SHOWN = 0.2
-"""Labels whose CTC posterior reaches this somewhere get a curve."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +35,8 @@ class ClipView:
             weights over the ``S`` encoder states sum to 1.
         ctc: ``(T', V)`` CTC posteriors, or None where the model has no CTC head.
         ctc_pieces: the ``V`` labels of ``ctc``.
+        segments: ``(T',)`` which of the ``S`` states a frame of ``ctc`` went into, -1 for none; or
+            None where nothing was shrunk.
     """
 
     text: str
@@ -49,9 +46,9 @@ class ClipView:
     attention: Array
     ctc: Array | None
     ctc_pieces: list[str]
+    segments: Runs | None = None
 
 
-@torch.inference_mode()
 def view_clip(
     translator: Translator,
     audio: str | Path,
@@ -59,16 +56,28 @@ def view_clip(
     source_lang: str | None = None,
     target_lang: str | None = None,
 ) -> ClipView:
-    """Translate a clip and look at how.
-
-    The attention is that of a teacher-forced pass over the best output, its weights computed
-    beside the model for this one clip.
+    """Translate a sound file and look at how; see :func:`view_example`.
 
     Args:
         translator: with a speech model; of an ensemble the first member is looked at.
         audio: the sound file.
         source_lang: where the task's tag is the source language.
         target_lang: where the task's tag is the target language.
+    """
+    example = Example(id="clip", audio=Path(audio), src_lang=source_lang, tgt_lang=target_lang)
+    return view_example(translator, example)
+
+
+@torch.inference_mode()
+def view_example(translator: Translator, example: Example) -> ClipView:
+    """Translate a manifest row and look at how.
+
+    The attention is that of a teacher-forced pass over the best output, its weights computed
+    beside the model for this one clip.
+
+    Args:
+        translator: with a speech model; of an ensemble the first member is looked at.
+        example: a row with sound.
 
     Raises:
         StkError: the model reads text, or the clip cannot be read.
@@ -76,13 +85,13 @@ def view_clip(
     member = translator.members[0]
     if not member.reads_audio or member.context.frontend is None:
         raise StkError("pictures of a clip need a model of speech", file=member.name)
-    found = translator.translate(audio, source_lang=source_lang, target_lang=target_lang)
-    example = Example(id="clip", audio=Path(audio), src_lang=source_lang, tgt_lang=target_lang)
+    (found,) = translator.translate_examples([example])
     item = make_item(example, member.context.frontend)
     vocab = member.vocab(translator.config)
     prefix = member.objective.prefix_ids(example, member.context)
+    begin, _ = member.objective.frame_ids(example, member.context)
     written = [*found.nbest[0].tokens, vocab.eos]
-    target = torch.tensor([[vocab.bos, *prefix, *written[:-1]]], device=member.device)
+    target = torch.tensor([[begin, *prefix, *written[:-1]]], device=member.device)
     source = member.objective.collate_source([item], member.context)
     encoded = member.model.encode(source.to(member.device))
     lengths = torch.tensor([target.shape[1]], device=member.device)
@@ -92,6 +101,7 @@ def view_clip(
         ctc = encoded.ctc_logits[0].float().softmax(-1).cpu().numpy()
         ctc_vocab = member.context.vocabs[member.model.config.ctc_view]
         labels = [ctc_vocab.piece(index) for index in range(len(ctc_vocab))]
+    shrunk = encoded.extra.get("segments")
     assert item.waveform is not None
     return ClipView(
         text=found.text,
@@ -101,6 +111,7 @@ def view_clip(
         attention=weights[:, 0, :, len(prefix) :].mean(dim=1).float().cpu().numpy(),
         ctc=ctc,
         ctc_pieces=labels,
+        segments=None if shrunk is None else shrunk[0].cpu().numpy(),
     )
 
 
@@ -124,27 +135,8 @@ def ctc_picture(view: ClipView) -> Figure:
         raise StkError("the model has no CTC head to picture")
     figure = Figure(figsize=(10, 4), layout="constrained")
     below = figure.add_subplot()
-    _spectrogram(below, view, "Greys", alpha=0.5)
-    axes = below.twinx()
-    axes.set(ylabel="CTC posterior", ylim=(0, 1.12))
-    times = (np.arange(len(view.ctc)) + 0.5) * view.seconds / len(view.ctc)
-    axes.plot(times, view.ctc[:, 0], color="tab:gray", linestyle=":", label="blank")
-    reached = view.ctc.max(axis=0)
-    for index in np.flatnonzero(reached >= LABELS_SHOWN):
-        if index == 0:
-            continue
-        (line,) = axes.plot(times, view.ctc[:, index], linewidth=1.6)
-        for peak in _peaks(view.ctc[:, index]):
-            axes.annotate(
-                view.ctc_pieces[index],
-                (times[peak], view.ctc[peak, index]),
-                ha="center",
-                va="bottom",
-                color=line.get_color(),
-                bbox={"color": "white", "alpha": 0.7, "pad": 0.5},
-                parse_math=False,
-            )
-    axes.legend(loc="upper right")
+    draw_spectrogram(below, view.frames, view.seconds, "Greys", alpha=0.5)
+    draw_spikes(below.twinx(), view.ctc, view.ctc_pieces, view.seconds)
     below.set_title(view.text, parse_math=False)
     return figure
 
@@ -159,7 +151,7 @@ def attention_picture(view: ClipView) -> Figure:
     rows = figure.subplots(
         len(layers) + 1, 1, sharex=True, height_ratios=[1.5, *[tall] * len(layers)]
     )
-    _spectrogram(rows[0], view, "magma")
+    draw_spectrogram(rows[0], view.frames, view.seconds, "magma")
     rows[0].set_title(view.text, parse_math=False)
     for axes, (number, weights) in zip(rows[1:], layers, strict=True):
         extent = (0, view.seconds, len(weights) - 0.5, -0.5)
@@ -173,14 +165,44 @@ def attention_picture(view: ClipView) -> Figure:
     return figure
 
 
-def _spectrogram(axes: Axes, view: ClipView, cmap: str, alpha: float = 1.0) -> None:
-    extent = (0, view.seconds, 0, view.frames.shape[1])
-    axes.imshow(view.frames.T, origin="lower", aspect="auto", extent=extent, cmap=cmap, alpha=alpha)
-    axes.set(xlabel="seconds", ylabel="mel band")
+def clip_picture(view: ClipView) -> Figure:
+    """One clip from sound to text, on one time axis.
 
+    From above: log-mel spectrogram; CTC spikes, where there is a CTC head; the segments that
+    shrinking made of them, where the model shrinks; the last decoder layer's cross-attention, mean
+    over heads. The attention to a segment fills the time from its first frame to the next one's.
+    """
+    from matplotlib.figure import Figure
 
-def _peaks(curve: NDArray[Any]) -> list[int]:
-    """Where a curve is highest within each run of frames above the threshold."""
-    above = np.flatnonzero(curve >= LABELS_SHOWN)
-    runs = np.split(above, np.flatnonzero(np.diff(above) > 1) + 1)
-    return [int(run[curve[run].argmax()]) for run in runs if len(run)]
+    heights = {
+        "sound": 1.5,
+        "ctc": 1.8,
+        "segments": 0.6,
+        "attention": 0.18 * len(view.pieces) + 0.5,
+    }
+    if view.ctc is None:
+        del heights["ctc"]
+    if view.ctc is None or view.segments is None:
+        del heights["segments"]
+    figure = Figure(figsize=(11, 1 + sum(heights.values())), layout="constrained")
+    found = figure.subplots(len(heights), 1, sharex=True, height_ratios=list(heights.values()))
+    rows = dict(zip(heights, found, strict=True))
+    draw_spectrogram(rows["sound"], view.frames, view.seconds, "magma")
+    if view.ctc is not None:
+        draw_spikes(rows["ctc"], view.ctc, view.ctc_pieces, view.seconds)
+    bounds = None
+    if view.ctc is not None and view.segments is not None:
+        labels = [view.ctc_pieces[index] for index in view.ctc.argmax(axis=1)]
+        draw_segments(rows["segments"], view.segments, labels, view.seconds)
+        bounds = edges(view.segments, view.seconds)
+    axes, weights = rows["attention"], view.attention[-1]
+    if bounds is None:
+        bounds = edges(range(weights.shape[1]), view.seconds)
+    axes.pcolormesh(bounds, [i - 0.5 for i in range(len(weights) + 1)], weights, vmin=0)
+    axes.set_yticks(range(len(view.pieces)), view.pieces, fontsize=8, parse_math=False)
+    axes.set(ylim=(len(weights) - 0.5, -0.5), ylabel=f"layer {len(view.attention)}")
+    for axes in found:
+        axes.set_xlabel("")
+    found[-1].set(xlabel="seconds", xlim=(0, view.seconds))
+    figure.suptitle(view.text, parse_math=False, wrap=True)
+    return figure

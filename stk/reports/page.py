@@ -85,6 +85,13 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     return file.getvalue()
 
 
+def save_picture(figure: Figure, path: str | Path) -> None:
+    """Write a figure, whole or not at all; the file's ending says in which format."""
+    file = BytesIO()
+    figure.savefig(file, format=Path(path).suffix.lstrip(".").lower(), dpi=130)
+    write_bytes(Path(path), file.getvalue())
+
+
 def _picture(part: Picture, data: bytes) -> str:
     coded = base64.b64encode(data).decode("ascii")
     title, caption = html.escape(part.title), html.escape(part.caption)
