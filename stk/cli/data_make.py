@@ -7,12 +7,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stk.cli.common import progress
 from stk.data.example import Example
 from stk.data.manifest import Manifest, SkipList, write_manifest
 from stk.errors import StkError
+
+if TYPE_CHECKING:
+    from stk.data.vocab import Vocab
 
 FORMATS = ("manifest", "kaldi", "fairseq")
 
@@ -25,11 +28,21 @@ def add_to(commands: Any) -> None:
     p.add_argument("input", nargs="+", help="manifests (.jsonl) or text files, one text a line")
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--size", type=int, help="ids in all, specials and tags included")
-    p.add_argument("--type", choices=("unigram", "bpe", "char"), default="unigram")
+    p.add_argument("--type", choices=("unigram", "bpe", "char", "phoneme"), default="unigram")
     p.add_argument("--fields", nargs="+", choices=("src_text", "tgt_text"), default=["tgt_text"])
     p.add_argument("--tags", nargs="*", default=[], metavar="TAG", help="languages and tasks")
     p.add_argument("--coverage", type=float, help="share of characters kept (default: 1)")
     p.add_argument("--normalization", help="rule of SentencePiece (default: nmt_nfkc)")
+    p.add_argument("--lexicon", metavar="FILE", help="phoneme: lines of a word and its phonemes")
+    p.add_argument(
+        "--espeak", metavar="VOICE", help="phoneme: espeak-ng says the words (en-us ...)"
+    )
+    p.add_argument(
+        "--missing",
+        choices=("error", "unk"),
+        default="error",
+        help="phoneme: words that the lexicon lacks are refused, or all one label (error)",
+    )
     p.set_defaults(body=_vocab)
 
     p = commands.add_parser("cmvn", help="mean and deviation of every feature bin")
@@ -134,18 +147,24 @@ def _texts(paths: Sequence[str], fields: Sequence[str]) -> Iterator[str]:
 
 
 def _vocab(args: argparse.Namespace) -> int:
-    from stk.data.vocab import CharVocab, Vocab, train_sentencepiece
+    from stk.data.vocab import CharVocab, train_sentencepiece
 
     texts = progress(_texts(args.input, args.fields), title="read texts")
+    if args.type != "phoneme" and (args.lexicon or args.espeak):
+        raise StkError("--lexicon and --espeak are of phonemes", mend="add --type phoneme")
     vocab: Vocab
-    if args.type == "char":
+    if args.type in ("char", "phoneme"):
         for option in ("size", "coverage", "normalization"):
             if getattr(args, option) is not None:
                 raise StkError(
-                    f"--{option} is SentencePiece's; --type char keeps every character as it is",
+                    f"--{option} is SentencePiece's; --type {args.type} keeps everything as it is",
                     mend=f"leave --{option} out, or take --type bpe with a small --size",
                 )
-        vocab = CharVocab.of_texts(texts, args.tags)
+        vocab = (
+            _phonemes(args, texts)
+            if args.type == "phoneme"
+            else CharVocab.of_texts(texts, args.tags)
+        )
         vocab.save(args.out)
     else:
         if args.size is None:
@@ -161,6 +180,37 @@ def _vocab(args: argparse.Namespace) -> int:
         )
     print(f"{args.out}: {len(vocab)} ids, tags: {' '.join(vocab.tags) or 'none'}")
     return 0
+
+
+def _phonemes(args: argparse.Namespace, texts: Iterator[str]) -> Vocab:
+    """A vocabulary of phonemes; words without pronunciation are counted and listed."""
+    from stk.data.atomic import write_text
+    from stk.data.espeak import pronounce
+    from stk.data.phonemes import PhonemeVocab, read_pronunciations, words_of
+
+    if (args.lexicon is None) == (args.espeak is None):
+        raise StkError(
+            "--type phoneme needs a lexicon", mend="one of --lexicon FILE, --espeak en-us"
+        )
+    read = list(texts)
+    if args.lexicon is not None:
+        lexicon = read_pronunciations(args.lexicon)
+    else:
+        lexicon = pronounce((word for text in read for word in words_of(text)), args.espeak)
+    vocab, missing = PhonemeVocab.of_texts(read, lexicon, args.tags)
+    if missing:
+        listed = Path(args.out) / "missing.txt"
+        ordered = sorted(missing.items(), key=lambda pair: (-pair[1], pair[0]))
+        write_text(listed, "".join(f"{word}\t{count}\n" for word, count in ordered))
+        used = sum(len(words_of(text)) for text in read)
+        count = sum(missing.values())
+        what = f"misses {len(missing)} words, {count} of {used} occurrences, listed in {listed}"
+        if args.missing == "error":
+            raise StkError(
+                what, file=args.lexicon, mend="add them, or --missing unk makes them one label"
+            )
+        print(f"the lexicon {what}", file=sys.stderr)
+    return vocab
 
 
 def _cmvn(args: argparse.Namespace) -> int:

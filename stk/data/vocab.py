@@ -20,7 +20,7 @@ from stk.data.atomic import write_bytes, write_text
 from stk.errors import StkError
 
 PAD, UNK, BOS, EOS, MASK = range(5)
-_NAMES = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
+SPECIALS = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
 _TAG = re.compile(r"[A-Za-z0-9_\-]+")
 UNK_SURFACE = "\u2047"
 """How an unknown piece reads in decoded text."""
@@ -72,7 +72,7 @@ class Vocab(Protocol):
         ...
 
 
-class _Base:
+class BaseVocab:
     """What the kinds have in common."""
 
     kind: ClassVar[str]
@@ -95,10 +95,12 @@ class _Base:
             return MASK + 1 + self.tags.index(name)
         except ValueError:
             raise StkError(
-                f"the vocabulary has no tag {name!r}",
-                file=self._where,
-                mend=f"it has {', '.join(self.tags) or 'none'}; make it with --tags",
+                f"the vocabulary has no tag {name!r}", file=self._where, mend=self._lacks()
             ) from None
+
+    def _lacks(self) -> str:
+        """What to do about a missing tag."""
+        return f"it has {', '.join(self.tags) or 'none'}; make it with --tags"
 
     def save(self, directory: str | Path) -> None:
         """Write the vocabulary; ``vocab.json`` comes last, so a part is never taken for whole."""
@@ -117,7 +119,7 @@ class _Base:
             raise IndexError(f"id {index} is outside a vocabulary of {size}")
 
 
-class SentencePieceVocab(_Base):
+class SentencePieceVocab(BaseVocab):
     """Unigram or BPE pieces (Kudo, 2018; Sennrich et al., 2016).
 
     Args:
@@ -133,7 +135,7 @@ class SentencePieceVocab(_Base):
     def __init__(self, model: bytes, tags: Sequence[str] = ()) -> None:
         super().__init__(tags, model)
         self._load()
-        expected = (*_NAMES, *(f"<{tag}>" for tag in self.tags))
+        expected = (*SPECIALS, *(f"<{tag}>" for tag in self.tags))
         found = tuple(self._model.id_to_piece(i) for i in range(min(len(expected), len(self))))
         if found != expected:
             raise StkError(
@@ -186,7 +188,7 @@ class SentencePieceVocab(_Base):
         return cls(content, tags)
 
 
-class CharVocab(_Base):
+class CharVocab(BaseVocab):
     """One id a character; whitespace runs become one space.
 
     Args:
@@ -201,7 +203,7 @@ class CharVocab(_Base):
             raise StkError("a character vocabulary needs distinct single characters")
         content = json.dumps(list(characters), ensure_ascii=False).encode()
         super().__init__(tags, content)
-        self._pieces = [*_NAMES, *(f"<{tag}>" for tag in self.tags), *characters]
+        self._pieces = [*SPECIALS, *(f"<{tag}>" for tag in self.tags), *characters]
         self._first = len(self._pieces) - len(characters)
         self._ids = {c: self._first + i for i, c in enumerate(characters)}
 
@@ -247,17 +249,18 @@ class CharVocab(_Base):
         return cls(json.loads(content), tags)
 
 
-KINDS: dict[str, type[SentencePieceVocab] | type[CharVocab]] = {
-    "sentencepiece": SentencePieceVocab,
-    "char": CharVocab,
-}
-"""Every kind a ``vocab.json`` may name."""
+def kinds() -> dict[str, Any]:
+    """Every kind a ``vocab.json`` may name."""
+    from stk.data.phonemes import PhonemeVocab
+
+    known = (SentencePieceVocab, CharVocab, PhonemeVocab)
+    return {kind.kind: kind for kind in known}
 
 
 def check_tags(tags: Sequence[str]) -> tuple[str, ...]:
     """Return ``tags`` as a tuple; StkError for a bad or repeated name."""
     for tag in tags:
-        if not _TAG.fullmatch(tag) or f"<{tag}>" in _NAMES:
+        if not _TAG.fullmatch(tag) or f"<{tag}>" in SPECIALS:
             raise StkError(
                 f"{tag!r} cannot be a tag", mend="letters, digits, - and _; not pad, unk, s, mask"
             )
@@ -280,14 +283,15 @@ def load_vocab(directory: str | Path) -> Vocab:
         kind, tags, digest = described["kind"], described["tags"], described["digest"]
     except (ValueError, KeyError, TypeError):
         raise StkError("does not describe a vocabulary", file=described_in) from None
-    if kind not in KINDS:
-        known = ", ".join(KINDS)
-        raise StkError(f"unknown kind {kind!r}", file=described_in, mend=f"known: {known}")
-    content = Path(directory) / KINDS[kind].file_name()
+    known = kinds()
+    if kind not in known:
+        listed = ", ".join(known)
+        raise StkError(f"unknown kind {kind!r}", file=described_in, mend=f"known: {listed}")
+    content = Path(directory) / known[kind].file_name()
     if not content.is_file():
         raise StkError("missing from the vocabulary", file=content, mend="make it again")
     try:
-        vocab = KINDS[kind].from_content(content.read_bytes(), tags)
+        vocab: Any = known[kind].from_content(content.read_bytes(), tags)
     except StkError as error:
         raise StkError(error.what, file=content, mend=error.mend) from None
     except ValueError:
@@ -299,7 +303,8 @@ def load_vocab(directory: str | Path) -> Vocab:
             mend="copy the directory as a whole",
         )
     vocab._where = Path(directory)
-    return vocab
+    found: Vocab = vocab
+    return found
 
 
 def train_sentencepiece(
@@ -343,12 +348,12 @@ def train_sentencepiece(
             unk_id=UNK,
             bos_id=BOS,
             eos_id=EOS,
-            pad_piece=_NAMES[PAD],
-            unk_piece=_NAMES[UNK],
-            bos_piece=_NAMES[BOS],
-            eos_piece=_NAMES[EOS],
+            pad_piece=SPECIALS[PAD],
+            unk_piece=SPECIALS[UNK],
+            bos_piece=SPECIALS[BOS],
+            eos_piece=SPECIALS[EOS],
             unk_surface=f" {UNK_SURFACE} ",
-            control_symbols=[_NAMES[MASK], *(f"<{tag}>" for tag in tags)],
+            control_symbols=[SPECIALS[MASK], *(f"<{tag}>" for tag in tags)],
             num_threads=1,  # sums of several threads would depend on their timing
             minloglevel=2,
         )
