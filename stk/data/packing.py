@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,34 +32,75 @@ def pack_documents(
     Raises:
         StkError: a sentence that lacks the text, or is alone longer than ``limit``.
     """
-    language = "src_lang" if text == "src_text" else "tgt_lang"
-    lines: list[str] = []
-    used, first = 1, None
+    return _pack(examples, {text: vocab}, limit)
+
+
+def pack_pairs(
+    examples: Iterable[Example], source: Vocab, target: Vocab, *, limit: int = 512
+) -> Iterator[Example]:
+    """Join whole sentence pairs likewise, for document translation: neither side exceeds ``limit``.
+
+    Args:
+        examples: sentence pairs, those of one document in reading order.
+        source: vocabulary of ``src_text``.
+        target: vocabulary of ``tgt_text``.
+        limit: tokens of either side of a row.
+
+    Raises:
+        StkError: a sentence that lacks a text, or is alone longer than ``limit``.
+    """
+    return _pack(examples, {"src_text": source, "tgt_text": target}, limit)
+
+
+def _pack(examples: Iterable[Example], sides: Mapping[str, Vocab], limit: int) -> Iterator[Example]:
+    rows: list[Example] = []
+    used = dict.fromkeys(sides, 1)
     for example in examples:
-        sentence = " ".join((getattr(example, text) or "").split())
-        where = {"file": example.file, "row": example.row}
-        if not sentence:
-            raise StkError(f"example {example.id!r} lacks {text}", **where)  # type: ignore[arg-type]
-        count = len(vocab.encode(sentence)) + 1
-        if count + 1 > limit:
-            raise StkError(
-                f"example {example.id!r} has {count} tokens, more than a row of {limit} holds",
-                mend="split the sentence, or pack longer rows",
-                **where,  # type: ignore[arg-type]
-            )
-        same = first is not None and first.doc is not None and first.doc == example.doc
-        same = same and getattr(first, language) == getattr(example, language)
-        if first is not None and (not same or used + count > limit):
-            yield _row(first, text, language, lines)
-            lines, used, first = [], 1, None
-        first = first or example
-        lines.append(sentence)
-        used += count
-    if first is not None:
-        yield _row(first, text, language, lines)
+        counts = {side: _count(example, side, vocab, limit) for side, vocab in sides.items()}
+        full = any(used[side] + count > limit for side, count in counts.items())
+        if rows and (full or not _same(rows[0], example, sides)):
+            yield _row(rows, sides)
+            rows, used = [], dict.fromkeys(sides, 1)
+        rows.append(example)
+        used = {side: used[side] + count for side, count in counts.items()}
+    if rows:
+        yield _row(rows, sides)
 
 
-def _row(first: Example, text: str, language: str, lines: list[str]) -> Example:
-    kept = {text: "\n".join(lines), language: getattr(first, language)}
+def _sentence(example: Example, side: str) -> str:
+    return " ".join((getattr(example, side) or "").split())
+
+
+def _count(example: Example, side: str, vocab: Vocab, limit: int) -> int:
+    """Tokens of a sentence with its end symbol."""
+    sentence = _sentence(example, side)
+    if not sentence:
+        raise StkError(f"example {example.id!r} lacks {side}", file=example.file, row=example.row)
+    count = len(vocab.encode(sentence)) + 1
+    if count + 1 > limit:
+        raise StkError(
+            f"example {example.id!r} has {count} tokens, more than a row of {limit} holds",
+            file=example.file,
+            row=example.row,
+            mend="split the sentence, or pack longer rows",
+        )
+    return count
+
+
+def _language(side: str) -> str:
+    return "src_lang" if side == "src_text" else "tgt_lang"
+
+
+def _same(first: Example, example: Example, sides: Iterable[str]) -> bool:
+    """Whether two sentences are of one document and in the same languages."""
+    languages = all(getattr(first, _language(s)) == getattr(example, _language(s)) for s in sides)
+    return first.doc is not None and first.doc == example.doc and languages
+
+
+def _row(rows: Sequence[Example], sides: Iterable[str]) -> Example:
+    first, kept = rows[0], {}
+    for side in sides:
+        kept[side] = "\n".join(_sentence(row, side) for row in rows)
+        kept[_language(side)] = getattr(first, _language(side))
     empty = Example(id=first.id, doc=first.doc, file=first.file, row=first.row)
     return replace(empty, **kept)

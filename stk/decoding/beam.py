@@ -56,6 +56,7 @@ def beam_search(
     limits: Tensor,
     config: DecodeConfig,
     symbols: Symbols,
+    frames: Sequence[tuple[int, int]] | None = None,
 ) -> list[Hypotheses]:
     """Search the best outputs of a batch.
 
@@ -66,6 +67,8 @@ def beam_search(
         limits: ``(B,)`` int64, most tokens written after the prefix.
         config: ``beam``, ``nbest``, ``length_penalty`` and ``min_length`` are read.
         symbols: ids of the vocabulary.
+        frames: for every sentence its own begin and end symbol, which may be forbidden ones; None:
+            those of ``symbols``.
 
     Returns:
         For every sentence up to ``nbest`` hypotheses, best first, at least one.
@@ -75,7 +78,7 @@ def beam_search(
     """
     if not prefixes:
         return []
-    search = _Search(prefixes, limits, config, symbols)
+    search = _Search(prefixes, limits, config, symbols, frames)
     tokens = search.read_common_prefix(scorer)
     while True:
         hypotheses, sentences = search.advance(scorer.step(tokens))
@@ -100,9 +103,12 @@ class _Search:
         limits: Tensor,
         config: DecodeConfig,
         symbols: Symbols,
+        frames: Sequence[tuple[int, int]] | None,
     ) -> None:
         device, batch = limits.device, len(prefixes)
-        self.beam, self.config, self.symbols = config.beam, config, symbols
+        self.beam, self.config = config.beam, config
+        framed = torch.tensor(frames or [(symbols.bos, symbols.eos)] * batch, device=device)
+        self.begins, self.ends = framed.unbind(1)
         self.forbidden = torch.tensor(symbols.forbidden, dtype=torch.int64, device=device)
         self.prefix_lengths = torch.tensor([len(prefix) for prefix in prefixes], device=device)
         longest = max(len(prefix) for prefix in prefixes)
@@ -129,7 +135,7 @@ class _Search:
 
     def read_common_prefix(self, scorer: Scorer) -> Tensor:
         """Feed what all sentences begin with, one hypothesis each; return what is read next."""
-        tokens = torch.full_like(self.limits, self.symbols.bos)[:, None]
+        tokens = self.begins[:, None]
         for _ in range(self.common):
             scorer.step(tokens)
             tokens = self.prefixes[:, self.position, None]
@@ -140,7 +146,7 @@ class _Search:
     def advance(self, log_probs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Choose the next tokens; return what :meth:`Scorer.reorder` takes."""
         ranked, parents, tokens = self._candidates(self._allow(log_probs))
-        ends = tokens == self.symbols.eos
+        ends = tokens == self.ends[:, None]
         complete = ends[:, : self.beam] & (ranked[:, : self.beam] > NEVER)
         if bool(complete.any()):
             self._complete(complete, ranked[:, : self.beam], parents[:, : self.beam])
@@ -154,23 +160,24 @@ class _Search:
 
     def _allow(self, log_probs: Tensor) -> Tensor:
         """Close forbidden tokens; force prefixes and, at the limit, the end."""
-        eos, config = self.symbols.eos, self.config
+        config, width = self.config, log_probs.size(1)
+        ends = self.ends[:, None, None].expand(-1, width, 1)
+        end = log_probs.gather(2, ends)  # taken first: it may be one of the forbidden
         log_probs = log_probs.index_fill_(2, self.forbidden, NEVER)
         count = self.position - self.prefix_lengths
         if self.position < self.prefixes.size(1):
             inside = (count < 0)[:, None, None]
             forced = torch.full_like(log_probs, NEVER)
-            index = self.prefixes[:, None, self.position, None].expand(-1, forced.size(1), 1)
+            index = self.prefixes[:, None, self.position, None].expand(-1, width, 1)
             log_probs = torch.where(inside, forced.scatter(2, index, 0.0), log_probs)
+            end = torch.where(inside, log_probs.gather(2, ends), end)
         at_limit = count >= self.limits
-        end = log_probs[:, :, eos].clone()
         if config.min_length > 0:
             early = (count >= 0) & (count < config.min_length) & ~at_limit
-            end.masked_fill_(early[:, None], NEVER)
+            end.masked_fill_(early[:, None, None], NEVER)
         if self.position >= self.first_limit:
             log_probs.masked_fill_(at_limit[:, None, None], NEVER)
-        log_probs[:, :, eos] = end
-        return log_probs
+        return log_probs.scatter_(2, ends, end)
 
     def _candidates(self, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, parents and tokens ``(B, 2 * beam)`` of the best continuations, best first.
@@ -216,7 +223,9 @@ class _Search:
             return None
         self._collect(done.nonzero()[:, 0])
         stay = (~done).nonzero()[:, 0]
-        for name in ("prefix_lengths", "prefixes", "limits", "sentences", "written", "scores"):
+        for name in (
+            "prefix_lengths", "prefixes", "limits", "sentences", "written", "scores", "ends",
+        ):  # fmt: skip
             setattr(self, name, getattr(self, name).index_select(0, stay))
         for name in ("scores", "log_probs", "lengths", "written"):
             rows = getattr(self, f"done_{name}").index_select(0, stay)

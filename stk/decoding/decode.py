@@ -148,6 +148,7 @@ def decode_items(
     vocab = first.vocab(config)
     texts = [tuple(vocab.encode(text)) for text in forced or [""] * len(examples)]
     tags = [tuple(first.objective.prefix_ids(example, first.context)) for example in examples]
+    frames = [first.objective.frame_ids(example, first.context) for example in examples]
     scorer = _vote([ModelScorer(m.model, e) for m, e in zip(members, encoded, strict=True)])
     if config.ctc_weight > 0:
         silent = torch.tensor([1 + len(prefix) for prefix in tags], device=first.device)
@@ -162,6 +163,7 @@ def decode_items(
         limits=length_limits(encoded[0].lengths, config),
         config=config,
         symbols=first.symbols(config),
+        frames=frames,
     )
     return found, texts
 
@@ -199,6 +201,12 @@ def _ctc(member: Member, encoded: Encoded, silent: Tensor, config: DecodeConfig)
             f"its CTC head writes the vocabulary {view!r}, its decoder another",
             file=member.name,
             mend="joint decoding needs one vocabulary for both; set ctc_weight to 0",
+        )
+    if task.end == "begin":
+        raise StkError(
+            "its outputs do not end with the end symbol, so a CTC head cannot score them",
+            file=member.name,
+            mend="set ctc_weight to 0",
         )
     if getattr(task, "ctc_text", task.target) != task.target:
         raise StkError(

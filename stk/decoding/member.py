@@ -99,9 +99,9 @@ class Member:
         config = self.objective.config
         fields = {config.source}
         if decode.search == "beam":
-            fields |= prefix_fields(config.prefix)
+            fields |= prefix_fields(config.prefix) | prefix_fields(config.begin)
         if not self.reads_audio:
-            fields |= prefix_fields(config.source_prefix)
+            fields |= prefix_fields(config.source_prefix) | prefix_fields(config.source_suffix)
         for field in sorted(fields):
             value = getattr(example, field)
             if value is None or (isinstance(value, str) and not value.strip()):
@@ -113,7 +113,8 @@ class Member:
                 )
         try:
             if decode.search == "beam":
-                self.objective.prefix_ids(example, self.context)  # does the vocabulary know it?
+                self.objective.prefix_ids(example, self.context)  # does the vocabulary know them?
+                self.objective.frame_ids(example, self.context)
             if self.reads_audio and example.audio is not None and example.duration is None:
                 seconds = max(0.0, audio_duration(example.audio) - example.start)
                 example = dataclasses.replace(example, duration=seconds)

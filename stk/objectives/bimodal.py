@@ -37,6 +37,7 @@ class BimodalObjectiveConfig(task.SourceConfig, task.TargetConfig):
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 <= self.smoothing < 1.0:
             raise ValueError("smoothing must lie in [0, 1)")
         if self.temperature <= 0.0:

@@ -45,6 +45,9 @@ class ConsecutiveConfig(task.SourceConfig, task.TargetConfig, ctc.CtcTargetConfi
     ctc_weight: Weight = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.begin != "bos":
+            raise ValueError("begin: an output of transcript and translation begins with bos")
         if not 0.0 <= self.smoothing < 1.0:
             raise ValueError("smoothing must lie in [0, 1)")
         if self.separator in ("none", "src_lang", "tgt_lang", self.prefix):

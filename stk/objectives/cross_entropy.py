@@ -29,6 +29,7 @@ class CrossEntropyConfig(task.SourceConfig, task.TargetConfig):
     weight: Weight = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 <= self.smoothing < 1.0:
             raise ValueError("smoothing must lie in [0, 1)")
 
@@ -104,10 +105,9 @@ def logit_sums(
 
 
 def target_length(example: Example, config: task.TargetConfig, context: CollateContext) -> int:
-    """Tokens the decoder reads: bos, prefix and pieces."""
-    vocab = task.vocab_of(context, config.target_view)
-    pieces = vocab.encode(getattr(example, config.target))
-    return 1 + len(task.prefix_ids(example, vocab, config.prefix)) + len(pieces)
+    """Tokens the decoder reads: begin, prefix and pieces."""
+    ids, _ = task.target_ids(example, config, task.vocab_of(context, config.target_view))
+    return 1 + len(ids)
 
 
 def with_tokens(size: Size, tokens: int) -> Size:

@@ -23,6 +23,7 @@ class JointConfig(task.SourceConfig, task.TargetConfig, ctc.CtcTargetConfig):
     ctc_weight: Weight = 0.3
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0.0 <= self.smoothing < 1.0:
             raise ValueError("smoothing must lie in [0, 1)")
 

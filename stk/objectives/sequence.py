@@ -69,8 +69,9 @@ class SequenceObjective(Objective, Generic[C]):
         self.config = config
         self.reads_audio = config.source == "audio"
         fields = {config.source, *(getattr(config, key) for key in self.texts)}
-        prefixes = (config.source_prefix, getattr(config, "prefix", "none"))
-        for prefix in prefixes if not self.reads_audio else prefixes[1:]:
+        written = (getattr(config, "prefix", "none"), getattr(config, "begin", "bos"))
+        read = () if self.reads_audio else (config.source_prefix, config.source_suffix)
+        for prefix in (*read, *written):
             fields |= task.prefix_fields(prefix)
         self.needs = frozenset(fields)  # type: ignore[misc]
 
@@ -95,9 +96,27 @@ class SequenceObjective(Objective, Generic[C]):
             return []
         return task.prefix_ids(example, task.vocab_of(context, config.target_view), config.prefix)
 
+    def frame_ids(self, example: Example, context: CollateContext) -> tuple[int, int]:
+        """What the decoder reads first, and what ends its output."""
+        config: Any = self.config
+        if not isinstance(config, task.TargetConfig):
+            raise ValueError("this task writes nothing with the decoder")
+        vocab = task.vocab_of(context, config.target_view)
+        begin = task.begin_id(example, vocab, config)
+        return begin, begin if config.end == "begin" else vocab.eos
+
     def read(self, ids: Sequence[int], vocab: Vocab) -> Written:
-        """Text of what the decoder wrote after the prefix."""
-        return Written(vocab.decode(ids))
+        """Text of what the decoder wrote after the prefix; of a document a sentence a line."""
+        if getattr(self.config, "end", "eos") == "eos":
+            return Written(vocab.decode(ids))
+        sentences: list[list[int]] = [[]]
+        for index in ids:
+            if index == vocab.eos:
+                sentences.append([])
+            else:
+                sentences[-1].append(index)
+        texts = [vocab.decode(sentence) for sentence in sentences if sentence]
+        return Written("\n".join(texts))
 
     def counts(self, batch: Batch) -> dict[str, float]:
         """``examples``, and ``tokens`` and ``ctc_tokens`` as far as the objective has them."""

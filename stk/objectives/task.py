@@ -31,13 +31,17 @@ TextField = Literal["src_text", "tgt_text"]
 class SourceConfig:
     """What the encoder reads: ``audio``, or a text through the vocabulary ``source_view``.
 
-    A text source is ``source_prefix, pieces..., eos``. The prefix is ``none``, ``src_lang`` or
-    ``tgt_lang`` (the tag of the example's language) or the name of any tag.
+    A text source is ``source_prefix, pieces..., eos, source_suffix``. Prefix and suffix are
+    ``none``, ``src_lang`` or ``tgt_lang`` (the tag of the example's language) or the name of any
+    tag; mBART (Liu et al., 2020) has the suffix ``src_lang``. With ``source_lines`` the text is a
+    document: every line that is not empty is a sentence, and ends with eos.
     """
 
     source: Literal["audio", "src_text", "tgt_text"] = "audio"
     source_view: str = "src"
     source_prefix: str = "none"
+    source_suffix: str = "none"
+    source_lines: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +50,23 @@ class TargetConfig:
 
     The decoder reads ``bos, prefix, pieces...`` and is trained on ``pieces..., eos``; the prefix
     (as in :class:`SourceConfig`) is forced in decoding and never part of the loss.
+
+    ``begin`` stands in place of bos: ``eos``, ``src_lang``, ``tgt_lang`` or the name of a tag.
+    With ``end: begin`` that symbol also ends the output, behind eos: the decoder reads
+    ``begin, pieces..., eos``, is trained on ``pieces..., eos, begin``, and decoding goes on until
+    it writes ``begin``. mBART is fine-tuned with ``begin: tgt_lang, end: begin``. A text is then a
+    document: every line that is not empty is a sentence, and ends with eos.
     """
 
     target: TextField = "tgt_text"
     target_view: str = "tgt"
     prefix: str = "none"
+    begin: str = "bos"
+    end: Literal["eos", "begin"] = "eos"
+
+    def __post_init__(self) -> None:
+        if self.end == "begin" and self.begin in ("bos", "eos"):
+            raise ValueError("end: begin needs a tag as begin, such as tgt_lang")
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,22 @@ def prefix_ids(example: Example, vocab: Vocab, prefix: str) -> list[int]:
     return [vocab.tag(name)]
 
 
+def begin_id(example: Example, vocab: Vocab, config: TargetConfig) -> int:
+    """What the decoder reads first: bos, eos or a tag."""
+    if config.begin in ("bos", "eos"):
+        return vocab.bos if config.begin == "bos" else vocab.eos
+    return prefix_ids(example, vocab, config.begin)[0]
+
+
+def lines(text: str, vocab: Vocab) -> list[int]:
+    """Ids of a document, an end symbol after every line that is not empty."""
+    ids: list[int] = []
+    for line in text.splitlines():
+        if line.strip():
+            ids += [*vocab.encode(line), vocab.eos]
+    return ids
+
+
 def vocab_of(context: CollateContext, view: str) -> Vocab:
     """The vocabulary of a view.
 
@@ -94,10 +126,11 @@ def vocab_of(context: CollateContext, view: str) -> Vocab:
 
 
 def source_ids(example: Example, config: SourceConfig, context: CollateContext) -> list[int]:
-    """Ids of a text source, prefix and eos included."""
-    vocab = vocab_of(context, config.source_view)
+    """Ids of a text source, with prefix, eos and suffix."""
+    vocab, text = vocab_of(context, config.source_view), getattr(example, config.source)
     prefix = prefix_ids(example, vocab, config.source_prefix)
-    return [*prefix, *vocab.encode(getattr(example, config.source)), vocab.eos]
+    pieces = lines(text, vocab) if config.source_lines else [*vocab.encode(text), vocab.eos]
+    return [*prefix, *pieces, *prefix_ids(example, vocab, config.source_suffix)]
 
 
 def source_size(example: Example, config: SourceConfig, context: CollateContext) -> Size:
@@ -175,23 +208,38 @@ def collate_target(
 ) -> TargetTokens:
     """Decoder input and the labels of everything but the prefix."""
     vocab = vocab_of(context, config.target_view)
-    rows = []
-    for item in items:
-        prefix = prefix_ids(item.example, vocab, config.prefix)
-        pieces = vocab.encode(getattr(item.example, config.target))
-        rows.append(([*prefix, *pieces], len(prefix)))
-    return stack_target(rows, vocab)
+    rows = [target_ids(item.example, config, vocab) for item in items]
+    begins = [begin_id(item.example, vocab, config) for item in items]
+    return stack_target(rows, vocab, begins, begins if config.end == "begin" else None)
 
 
-def stack_target(rows: Sequence[tuple[Sequence[int], int]], vocab: Vocab) -> TargetTokens:
+def target_ids(example: Example, config: TargetConfig, vocab: Vocab) -> tuple[list[int], int]:
+    """Ids between begin and end, and how many of the first are no labels."""
+    prefix, text = prefix_ids(example, vocab, config.prefix), getattr(example, config.target)
+    pieces = lines(text, vocab) if config.end == "begin" else vocab.encode(text)
+    return [*prefix, *pieces], len(prefix)
+
+
+def stack_target(
+    rows: Sequence[tuple[Sequence[int], int]],
+    vocab: Vocab,
+    begins: Sequence[int] | None = None,
+    ends: Sequence[int] | None = None,
+) -> TargetTokens:
     """Decoder input and labels of rows of ids.
 
     Args:
-        rows: for every row all ids between bos and eos, and how many of the first are no labels.
+        rows: for every row all ids between begin and end, and how many of the first are no labels.
         vocab: whose bos and eos go around them.
+        begins: for every row what stands in place of bos.
+        ends: for every row what stands in place of eos.
     """
-    labels = [[*ids[silent:], vocab.eos] for ids, silent in rows]
-    padded = Padded.stack([[vocab.bos, *ids] for ids, _ in rows], fill=vocab.pad)
+    begins = begins or [vocab.bos] * len(rows)
+    ends = ends or [vocab.eos] * len(rows)
+    labels = [[*ids[silent:], end] for (ids, silent), end in zip(rows, ends, strict=True)]
+    padded = Padded.stack(
+        [[begin, *ids] for (ids, _), begin in zip(rows, begins, strict=True)], fill=vocab.pad
+    )
     width = padded.data.shape[1]
     places = [
         torch.arange(row * width + silent, row * width + len(ids) + 1)
