@@ -21,7 +21,9 @@ ALLOWED: dict[str, set[str]] = {
     "models": {"ops", "config", "modules", "features", "data"},
     "objectives": {"ops", "config", "modules", "models", "data", "features"},
     "training": {"ops", "config", "modules", "models", "data", "features", "objectives"},
-    "interop": {"ops", "config", "modules", "models", "data", "features"},
+    "interop": {
+        "ops", "config", "modules", "models", "data", "features", "objectives", "training",
+    },
     "decoding": {
         "ops", "config", "modules", "models", "data", "features", "objectives", "training",
     },
@@ -37,7 +39,10 @@ ALLOWED: dict[str, set[str]] = {
 }  # fmt: skip
 
 # Imported where they are used, so that `import stk` stays light and a missing extra costs nothing.
-LAZY = {"torchaudio", "transformers", "matplotlib", "tensorboard", "jiwer", "kaldi_native_fbank"}
+LAZY = {
+    "torchaudio", "transformers", "matplotlib", "tensorboard", "jiwer", "kaldi_native_fbank",
+    "ctranslate2",
+}  # fmt: skip
 
 
 def sources() -> list[Path]:

@@ -11,6 +11,9 @@ stk-data vocab      make a vocabulary
 stk-data cmvn       feature statistics of a corpus
 stk-data teacher    a teacher's most probable tokens, for distillation
 stk-data bert       BERT features of a text, for LUT
+stk-data pack       sentences of documents joined into long rows
+stk-data import     a local model of Hugging Face as a checkpoint
+stk-data export     a checkpoint as a model of CTranslate2 or Hugging Face
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from stk.cli import data_inspect, data_make, data_models, data_sound
+from stk.cli import data_inspect, data_interop, data_make, data_models, data_pack, data_sound
 from stk.cli.common import run
 
 
@@ -33,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
     data_inspect.add_to(commands)
     data_make.add_to(commands)
     data_models.add_to(commands)
+    data_interop.add_to(commands)
+    data_pack.add_to(commands)
     data_sound.add_to(commands)
     return p
 

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-from stk.config.strict import build
+from stk.config.run import FeatureConfig
+from stk.config.strict import build, to_plain
 from stk.errors import StkError
+from stk.interop.checkpoint import save_imported
+from stk.interop.state import read_state
 from stk.interop.wav2vec2_config import (
     huggingface_config,
     read_huggingface,
@@ -54,6 +57,24 @@ class Imported:
         left = [name for name in missing if not name.startswith(self.absent)]
         assert not extra and not left, (extra, left)  # names and shapes were checked on reading
         return model.eval()
+
+    def save(self, directory: str | Path) -> None:
+        """Write a checkpoint that ``init_from`` and ``stk-train`` take.
+
+        Raises:
+            StkError: the directory exists, or cannot be written.
+        """
+        save_imported(
+            self.model(),
+            directory,
+            model_keys={"name": "wav2vec2", **to_plain(self.config)},
+            objective={"name": "contrastive"},
+            vocabs={},
+            source=self.file,
+            features=FeatureConfig(
+                kind="waveform", cmvn="none", normalize_waveform=self.config.normalized
+            ),
+        )
 
     def load_into(self, encoder: WaveEncoder) -> None:
         """Copy the encoder's weights into that of another model.
@@ -110,7 +131,7 @@ def read_wav2vec2(
             understood, missing, or of another shape.
     """
     path = Path(path)
-    theirs, file = _read(path)
+    theirs, file = read_state(path)
     theirs = {_canonical(key, layout): tensor for key, tensor in theirs.items()}
     theirs = {k: v for k, v in theirs.items() if not k.startswith(tuple(ignore) or ("\0",))}
     plain = (
@@ -158,27 +179,6 @@ def write_huggingface(model: Wav2Vec2, directory: str | Path) -> None:
         "return_attention_mask": shape.normalized,
     }
     (directory / "preprocessor_config.json").write_text(json.dumps(features, indent=2) + "\n")
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], Path]:
-    names = ("model.safetensors", "pytorch_model.bin")
-    file = path
-    if path.is_dir():
-        found = [path / name for name in names if (path / name).exists()]
-        if not found:
-            raise StkError("no weights", file=path, mend=f"it must hold {' or '.join(names)}")
-        file = found[0]
-    elif not path.exists():
-        raise StkError("no such file", file=path, mend="give a local file or directory")
-    if file.suffix == ".safetensors":
-        return load_file(file), file
-    try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # zip, pickle and tensor errors are of many unrelated types
-        raise StkError(f"cannot be read as weights: {error}", file=file) from None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise StkError("holds no state dictionary", file=file, mend="save model.state_dict()")
-    return dict(state), file
 
 
 def _canonical(key: str, layout: str) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
+from stk.interop.names import Names, fused, pair
 from stk.modules.wave_encoder import WaveShape
-
-Names = tuple[str, tuple[str, ...]]
-"""stk's name, and theirs, whose tensors follow one another along the first axis."""
 
 PRETRAINING = ("quantizer.", "project_q.", "project_hid.")
 """What stands outside the encoder in transformers' model for pre-training."""
@@ -30,19 +28,19 @@ def encoder_names(shape: WaveShape) -> list[Names]:
     """All names below ``encoder.``."""
     names: list[Names] = [
         ("encoder.mask_vector", ("masked_spec_embed",)),
-        *_pair("encoder.feature_norm", "feature_projection.layer_norm"),
-        *_pair("encoder.projection", "feature_projection.projection"),
+        *pair("encoder.feature_norm", "feature_projection.layer_norm"),
+        *pair("encoder.projection", "feature_projection.projection"),
     ]
     for i in range(len(shape.convolutions)):
         theirs = f"feature_extractor.conv_layers.{i}"
-        pair = _pair(f"encoder.extractor.convolutions.{i}", f"{theirs}.conv")
-        names += pair if shape.extractor_norm == "layer" else pair[:1]
+        both = pair(f"encoder.extractor.convolutions.{i}", f"{theirs}.conv")
+        names += both if shape.extractor_norm == "layer" else both[:1]
         if shape.extractor_norm == "layer" or i == 0:
-            names += _pair(f"encoder.extractor.norms.{i}", f"{theirs}.layer_norm")
+            names += pair(f"encoder.extractor.norms.{i}", f"{theirs}.layer_norm")
     for part in ("weight_g", "weight_v", "bias"):
         names.append((f"encoder.positions.{part}", (f"encoder.pos_conv_embed.conv.{part}",)))
     outer = "encoder.stack.norm" if shape.norm == "pre" else "encoder.input_norm"
-    names += _pair(outer, "encoder.layer_norm")
+    names += pair(outer, "encoder.layer_norm")
     for i in range(shape.layers):
         names += _layer(f"encoder.stack.layers.{i}", f"encoder.layers.{i}")
     return names
@@ -52,30 +50,20 @@ def quantizer_names() -> list[Names]:
     """All names outside ``encoder.``."""
     return [
         ("quantizer.codebook", ("quantizer.codevectors",)),
-        *_pair("quantizer.logits", "quantizer.weight_proj"),
-        *_pair("target", "project_q"),
-        *_pair("context", "project_hid"),
+        *pair("quantizer.logits", "quantizer.weight_proj"),
+        *pair("target", "project_q"),
+        *pair("context", "project_hid"),
     ]
 
 
 def _layer(mine: str, theirs: str) -> list[Names]:
     attention = f"{theirs}.attention"
-    fused: list[Names] = [
-        (
-            f"{mine}.self_attention.qkv.{kind}",
-            tuple(f"{attention}.{part}_proj.{kind}" for part in "qkv"),
-        )
-        for kind in ("weight", "bias")
-    ]
+    projections = tuple(f"{attention}.{part}_proj" for part in "qkv")
     return [
-        *fused,
-        *_pair(f"{mine}.self_attention.output", f"{attention}.out_proj"),
-        *_pair(f"{mine}.self_attention_norm", f"{theirs}.layer_norm"),
-        *_pair(f"{mine}.feed_forward.inner", f"{theirs}.feed_forward.intermediate_dense"),
-        *_pair(f"{mine}.feed_forward.outer", f"{theirs}.feed_forward.output_dense"),
-        *_pair(f"{mine}.feed_forward_norm", f"{theirs}.final_layer_norm"),
+        *fused(f"{mine}.self_attention.qkv", projections),
+        *pair(f"{mine}.self_attention.output", f"{attention}.out_proj"),
+        *pair(f"{mine}.self_attention_norm", f"{theirs}.layer_norm"),
+        *pair(f"{mine}.feed_forward.inner", f"{theirs}.feed_forward.intermediate_dense"),
+        *pair(f"{mine}.feed_forward.outer", f"{theirs}.feed_forward.output_dense"),
+        *pair(f"{mine}.feed_forward_norm", f"{theirs}.final_layer_norm"),
     ]
-
-
-def _pair(mine: str, theirs: str) -> list[Names]:
-    return [(f"{mine}.{kind}", (f"{theirs}.{kind}",)) for kind in ("weight", "bias")]

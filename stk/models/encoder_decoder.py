@@ -27,7 +27,8 @@ class TransformerConfig:
 
     ``attention_dropout`` and ``activation_dropout`` are ``dropout`` where they are None.
     ``ctc_layer`` puts a CTC head on that encoder layer, counted from 1, over the vocabulary
-    ``ctc_view``. ``max_positions`` bounds learned positions alone.
+    ``ctc_view``. ``positions: sinusoidal_exact`` has the wavelengths of the paper's formula and of
+    Marian, which differ a little from the usual ones. ``max_positions`` bounds learned ones alone.
     """
 
     encoder_layers: int
@@ -40,7 +41,7 @@ class TransformerConfig:
     dropout: float = 0.1
     attention_dropout: float | None = None
     activation_dropout: float | None = None
-    positions: Literal["sinusoidal", "learned"] = "sinusoidal"
+    positions: Literal["sinusoidal", "sinusoidal_exact", "learned"] = "sinusoidal"
     max_positions: int = 1024
     target_view: str = "tgt"
     ctc_layer: int | None = None

@@ -53,7 +53,7 @@ class LnaConfig(TransformerConfig):
     """
 
     activation: Activation = "gelu"
-    positions: Literal["sinusoidal", "learned"] = "learned"
+    positions: Literal["sinusoidal", "sinusoidal_exact", "learned"] = "learned"
     wave: dict[str, Any] = field(default_factory=lambda: {"preset": "large"})
     adaptor_layers: int = 3
     embedding_norm: bool = True

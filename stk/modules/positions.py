@@ -8,15 +8,20 @@ import torch
 from torch import Tensor, nn
 
 
-def sinusoids(count: int, width: int, *, device: torch.device | None = None) -> Tensor:
+def sinusoids(
+    count: int, width: int, *, exact: bool = False, device: torch.device | None = None
+) -> Tensor:
     """Sinusoidal positions ``(count, width)`` fp32 (Vaswani et al., 2017).
 
     The first half of a row are sines, the second half cosines, of wavelengths that grow
-    geometrically from ``2 pi`` to ``10000 * 2 pi``; an odd width ends in a zero.
+    geometrically from ``2 pi`` to ``10000 * 2 pi``, as in tensor2tensor and fairseq; with
+    ``exact`` to the last one before it, as the paper's formula and Marian have it. An odd width
+    ends in a zero.
     """
     half = width // 2
     steps = torch.arange(half, dtype=torch.float64, device=device)
-    rates = torch.exp(steps * (-math.log(10000.0) / max(1, half - 1)))
+    intervals = half if exact else max(1, half - 1)
+    rates = torch.exp(steps * (-math.log(10000.0) / intervals))
     angles = torch.arange(count, dtype=torch.float64, device=device)[:, None] * rates
     table = torch.zeros(count, width, dtype=torch.float64, device=device)
     table[:, :half], table[:, half : 2 * half] = angles.sin(), angles.cos()
@@ -24,20 +29,31 @@ def sinusoids(count: int, width: int, *, device: torch.device | None = None) -> 
 
 
 class SinusoidalPositions(nn.Module):
-    """Adds fixed sinusoidal positions; the table grows with the longest sequence met."""
+    """Adds fixed sinusoidal positions; the table grows with the longest sequence met.
+
+    Args:
+        width: of a vector.
+        initial: positions computed at once.
+        exact: as in :func:`sinusoids`.
+    """
 
     table: Tensor
 
-    def __init__(self, width: int, initial: int = 2048) -> None:
+    def __init__(self, width: int, initial: int = 2048, *, exact: bool = False) -> None:
         super().__init__()
-        self.width = width
-        self.register_buffer("table", sinusoids(initial, width), persistent=False)
+        self.width, self.exact = width, exact
+        self.register_buffer("table", sinusoids(initial, width, exact=exact), persistent=False)
 
     def forward(self, count: int, start: int = 0) -> Tensor:
         """Positions ``start .. start + count - 1``: ``(count, width)``."""
         end = start + count
         if end > len(self.table):
-            longer = sinusoids(max(end, 2 * len(self.table)), self.width, device=self.table.device)
+            longer = sinusoids(
+                max(end, 2 * len(self.table)),
+                self.width,
+                exact=self.exact,
+                device=self.table.device,
+            )
             self.table = longer.to(self.table.dtype)
         return self.table[start:end]
 
@@ -72,7 +88,7 @@ class LearnedPositions(nn.Module):
 
 
 def positions(kind: str, width: int, limit: int) -> SinusoidalPositions | LearnedPositions:
-    """``sinusoidal`` or ``learned`` positions; ``limit`` bounds learned ones alone."""
+    """``sinusoidal``, ``sinusoidal_exact`` or ``learned`` ones; ``limit`` bounds the last alone."""
     if kind == "learned":
         return LearnedPositions(width, limit)
-    return SinusoidalPositions(width)
+    return SinusoidalPositions(width, exact=kind == "sinusoidal_exact")

@@ -16,7 +16,7 @@ class EmbeddingShape:
     """How the embedding of a stack is made.
 
     Attributes:
-        positions: ``sinusoidal`` or ``learned``.
+        positions: ``sinusoidal``, ``sinusoidal_exact`` or ``learned``.
         max_positions: bound of learned positions.
         languages: size of the table of language embeddings (0: none), added to every token
             (Conneau and Lample, 2019).

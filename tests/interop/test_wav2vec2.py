@@ -12,10 +12,12 @@ import torchaudio
 from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2ForPreTraining
 
+from stk.cli.data import main as stk_data
 from stk.data.batch import Source
 from stk.errors import StkError
 from stk.interop.wav2vec2 import read_wav2vec2, write_huggingface
 from stk.modules.wave_encoder import WaveEncoder
+from stk.training.checkpoint import load_model
 
 SIZES: dict[str, Any] = {
     "hidden_size": 24,
@@ -210,3 +212,20 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_wav2vec2(tmp_path)
     with pytest.raises(StkError, match="lacks encoder.layers.0"):
         read_wav2vec2(tmp_path, layout="torchaudio")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_commands_bring_a_model_in_and_out(layout: str, tmp_path: Path) -> None:
+    other = huggingface(layout)
+    other.save_pretrained(tmp_path / "theirs")
+    out, back = str(tmp_path / "ours"), str(tmp_path / "back")
+    assert stk_data(["import", str(tmp_path / "theirs"), "--out", out]) == 0
+    loaded = load_model(out)
+    assert loaded.frontend is not None and loaded.frontend.dim == 1
+    assert loaded.config.features is not None
+    assert loaded.config.features.normalize_waveform == (layout == "large")
+    assert stk_data(["export", out, "--to", "huggingface", "--out", back]) == 0
+    again, wanted = Wav2Vec2ForPreTraining.from_pretrained(back), other.state_dict()
+    for name, tensor in again.state_dict().items():
+        torch.testing.assert_close(tensor, wanted[name])
+    assert stk_data(["export", out, "--to", "ctranslate2", "--out", str(tmp_path / "no")]) == 1
