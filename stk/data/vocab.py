@@ -251,9 +251,10 @@ class CharVocab(BaseVocab):
 
 def kinds() -> dict[str, Any]:
     """Every kind a ``vocab.json`` may name."""
+    from stk.data.phonemes import PhonemeVocab
     from stk.data.piece_vocab import PieceVocab, WordPieceVocab
 
-    known = (SentencePieceVocab, CharVocab, PieceVocab, WordPieceVocab)
+    known = (SentencePieceVocab, CharVocab, PhonemeVocab, PieceVocab, WordPieceVocab)
     return {kind.kind: kind for kind in known}
 
 
