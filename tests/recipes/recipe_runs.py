@@ -22,16 +22,35 @@ def copy_of_recipes(tmp_path: Path) -> Path:
     return tmp_path / "recipes"
 
 
-def run(script: Path, *arguments: str, programs: Path) -> subprocess.CompletedProcess[str]:
-    """Call run.sh with this interpreter's stk, whether or not it is installed."""
+def stand_ins(programs: Path, warm: Path | None = None) -> dict[str, str]:
+    """Write the programs that run.sh calls; the environment in which it finds them.
+
+    Args:
+        programs: directory to write them to.
+        warm: the socket of a process that runs them, which saves loading torch each time; None:
+            every call is an interpreter of its own.
+    """
     programs.mkdir(parents=True, exist_ok=True)
-    own = {"python": "", **{f"stk-{name}": f" -m stk.cli.{name}" for name in COMMANDS}}
-    for name, module in own.items():
+    client = f'"{sys.executable}" -SE "{Path(__file__).with_name("warm_client.py")}" "{warm}"'
+    own = {f"stk-{name}": f'exec "{sys.executable}" -m stk.cli.{name} "$@"' for name in COMMANDS}
+    own["python"] = f'exec "{sys.executable}" "$@"'
+    if warm is not None:
+        own |= {f"stk-{name}": f'exec {client} {name} "$@"' for name in COMMANDS}
+        own["python"] = f'[[ ${{1:-}} != *.py ]] || exec {client} python "$@"\n{own["python"]}'
+    for name, line in own.items():
         program = programs / name
-        program.write_text(f'#!/bin/bash\nexec "{sys.executable}"{module} "$@"\n')
+        program.write_text(f"#!/bin/bash\n{line}\n")
         program.chmod(0o755)
     environment = dict(os.environ, PYTHONPATH=str(ROOT), VIRTUAL_ENV=sys.prefix)
     environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+    return environment
+
+
+def run(
+    script: Path, *arguments: str, programs: Path, warm: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Call run.sh with this interpreter's stk, whether or not it is installed."""
+    environment = stand_ins(programs, warm)
     return subprocess.run(
         ["bash", str(script), *arguments], capture_output=True, text=True, env=environment
     )
