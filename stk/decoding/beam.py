@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stk.config.run import DecodeConfig
+from stk.decoding.best import best_of
 from stk.decoding.hypothesis import Hypotheses, Hypothesis
 from stk.decoding.scorers import Scorer
 from stk.errors import StkError
@@ -185,7 +186,7 @@ class _Search:
         Twice the beam, since at most every parent has one continuation that ends.
         """
         width = min(2 * self.beam, log_probs.size(2))
-        values, tokens = log_probs.topk(width, dim=2)
+        values, tokens = best_of(log_probs, width)
         tokens, order = tokens.sort(dim=2)
         totals = (self.scores[:, :, None] + values.gather(2, order)).flatten(1)
         tokens = tokens.flatten(1)

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stk.modules.linear import wide_product
+
 PAD = 0
 """Id of padding in every vocabulary; its vector is zero and stays so."""
 
@@ -35,4 +37,4 @@ class TokenEmbedding(nn.Module):
 
     def project(self, states: Tensor) -> Tensor:
         """Logits ``(..., size)`` of states ``(..., width)`` against every token's vector."""
-        return F.linear(states, self.weight)
+        return wide_product(states, self.weight)

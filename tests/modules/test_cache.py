@@ -15,7 +15,7 @@ def fill(cache: SelfCache, values: list[float]) -> SelfCache:
 
 def read(cache: SelfCache) -> list[list[float]]:
     """All keys, by hypothesis."""
-    return cache._store.data[:, 0, 0, : cache.length, 0, 0].tolist()
+    return cache._store.layers[0][:, 0, : cache.length, 0, 0].tolist()
 
 
 def empty(rows: int) -> SelfCache:
