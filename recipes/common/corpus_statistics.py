@@ -54,18 +54,22 @@ def warnings(found: dict[str, Any], published: dict[str, Any]) -> list[str]:
 
     Args:
         found: as :func:`counted` returns it.
-        published: ``source``, ``tolerance`` (a share) and ``counts`` in the form of ``found``;
-            what it does not hold is not compared.
+        published: ``sources`` (unit -> who says so), ``tolerance`` (a share) and ``counts`` in the
+            form of ``found``, where ``least_hours`` is a bound from below; what it does not hold is
+            not compared.
     """
     lines = []
     for pair, sets in found.items():
         for name, wanted in published["counts"].get(pair, {}).items():
-            for unit, value in wanted.items():
+            for kind, value in wanted.items():
+                unit = kind.removeprefix("least_")
+                least = "at least " if unit != kind else ""
                 have = sets.get(name, {}).get(unit, 0)
-                if abs(have - value) > published["tolerance"] * value:
+                differs = value - have if least else abs(value - have)
+                if differs > published["tolerance"] * value:
                     lines.append(
-                        f"{pair}, {name}: {have:.6g} {unit}, published {value:.6g} "
-                        f"({published['source']})"
+                        f"{pair}, {name}: {have:.6g} {unit}, published {least}{value:.6g} "
+                        f"({published['sources'][kind]})"
                     )
     return lines
 

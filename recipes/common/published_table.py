@@ -14,6 +14,7 @@ from stk.cli.common import run
 from stk.data.atomic import write_text
 
 NOT_RUN = "not run on the real corpus yet"
+NO_SCORE = "none on this corpus"
 HEAD = ("run", "test set", "language", "score", "ours", "published")
 
 
@@ -47,12 +48,15 @@ class Names:
 def published_for(
     published: Sequence[dict[str, Any]], run_name: str, test: str, group: str | None, metric: str
 ) -> str:
-    """The published scores of one cell, with size and source; empty where there is none."""
+    """The published scores of one cell, with size and source; empty where there is none.
+
+    Systems that were published on other corpora alone have a row without a value.
+    """
     wanted = {"run": run_name, "set": test, "language": group, "metric": metric}
     return "; ".join(
         f"{row['value']} ({row['size']}, {row['source']})"
         for row in published
-        if all(row[key] == value for key, value in wanted.items())
+        if row["value"] is not None and all(row[key] == value for key, value in wanted.items())
     )
 
 
@@ -64,13 +68,13 @@ def ours(
     signatures: set[str] = set()
     for name in runs:
         for path in sorted((folder / name).glob("*.json")):
-            test = path.stem.removesuffix("-char")
+            test = path.stem.removesuffix("-char").removesuffix("-wer")
             found = json.loads(path.read_text(encoding="utf-8"))["scores"]
             groups = {row["group"] for row in found}
             for row in found:
                 if row["group"] is None and len(groups) == 2:
                     continue  # one language: the whole is that language
-                metric = row["name"] + ("-char" if path.stem != test else "")
+                metric = row["name"] + ("-char" if path.stem.endswith("-char") else "")
                 signatures.add(f"{metric}: {row['signature']}")
                 language = names.of(row["group"], metric)
                 other = published_for(published, name, test, language, metric)
@@ -80,11 +84,11 @@ def ours(
 
 
 def results(published: Sequence[dict[str, Any]]) -> str:
-    """The table of RESULTS.md: every published score, none of ours."""
+    """The table of RESULTS.md: every system, its published scores, none of ours."""
     rows = [("run", "size", "test set", "language", "score", "published", "source", "ours")]
     rows += [
-        tuple(str(row[k]) for k in ("run", "size", "set", "language", "metric", "value", "source"))
-        + (NOT_RUN,)
+        tuple(str(row[k]) for k in ("run", "size", "set", "language", "metric"))
+        + (NO_SCORE if row["value"] is None else str(row["value"]), row["source"], NOT_RUN)
         for row in published
     ]
     return markdown(rows)

@@ -1,13 +1,21 @@
-# Recipes that train systems: conf/<system>/<order>-<run>.yaml, one file a run. Source it after
-# recipe.sh; call system_options before parse_options, system_ready after it, system_stages last.
+# Recipes that train systems: conf/SYSTEM is a directory of steps, which run in the order of their numbers:
 #
-# A run has one name in every system, and one output: $WORK/<run>. A recogniser that several systems
-# start from is trained once. The recipe sets for each test set its name in TEST_SETS, and the
-# manifest fields that its scores are grouped by in GROUP_BY.
+#   ORDER-RUN.yaml    a training: $WORK/RUN, its averaged weights $WORK/averaged/RUN
+#   ORDER-STEP.sh     anything else, by bash: it writes $WORK/made/STEP, which it is told as $OUT
+#   decode.args       what stk-decode is told of the system, where --checkpoint $RUN/averaged/SYSTEM
+#                     alone is not it
+#
+# Source it after recipe.sh; call system_options before parse_options, system_ready after it,
+# system_stages last.
+#
+# A step has one name in every system, and one output. A recogniser that several systems start from is
+# trained once. A step comes after those of its system whose outputs (averaged/OTHER, made/OTHER) its
+# files name. The recipe sets for each test set its name in TEST_SETS, the manifest fields that its
+# scores are grouped by in GROUP_BY, and in SRC_TAGS and TGT_TAGS the languages of both sides.
 
-declare -a TEST_SETS=() RUNS=()
-declare -A RUN_CONF=()
-GROUP_BY=""
+declare -a TEST_SETS=() STEPS=() RUNS=()
+declare -A STEP_FILE=()
+GROUP_BY="" SRC_TAGS="" TGT_TAGS=""
 # How local/published.json names a language of GROUP_BY, and recognition's where it is another.
 PUBLISHED_NAME="{}" ASR_NAME=""
 # What stk-score is told of BLEU's tokeniser; by default it goes by the language.
@@ -23,7 +31,7 @@ system_options() {
     option size s "of the models" tiny s m
     option nproc 0 "processes of training; 0: one a GPU, one without" int
     option launcher "" "what starts training on several nodes, such as \"srun torchrun ...\""
-    option beam 5 "hypotheses kept in decoding" int
+    option beam 0 "hypotheses kept in decoding; 0: as the system's paper has it, else 5" int
     option averaged 10 "checkpoints averaged, the newest" int
     option updates "" "updates of a run, where not the configuration's" int
     option seed 1 "of the trainings" int
@@ -32,60 +40,129 @@ system_options() {
     option coverage 1.0 "share of characters that unigram pieces cover"
     option asr-pieces 0 "vocabulary of recognition; 0: 5000, or 64 at size tiny" int
     option pieces 0 "vocabulary of translation; 0: 8000, or 72 at size tiny" int
+    option joint-pieces 0 "vocabulary of systems with one for both; 0: 10000, or 100 at tiny" int
+    option ctc-units pieces "what CTC tells apart in costt and lut" pieces char phonemes
+    option wav2vec2 "" "a released wav2vec 2.0, a Hugging Face directory; or train"
+    option bert "" "a released BERT, a Hugging Face directory, for lut; or train"
 }
 
 # system_ready WORK_DIRECTORY: checks, then work_in.
 system_ready() {
-    local conf order name
     require_program python stk-train stk-decode stk-score stk-data stk-average
     if ((nproc == 0)); then
         nproc=1
         if command -v nvidia-smi >/dev/null; then nproc=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true); fi
         ((nproc > 0)) || nproc=1
     fi
+    ((averaged > 0)) || die "--averaged is at least 1"
     if [[ $size == tiny ]]; then
         ((asr_pieces > 0)) || asr_pieces=64
         ((pieces > 0)) || pieces=72
+        ((joint_pieces > 0)) || joint_pieces=100
     fi
     ((asr_pieces > 0)) || asr_pieces=5000
     ((pieces > 0)) || pieces=8000
-    for conf in "conf/$system"/*.yaml; do
-        name=$(basename "$conf" .yaml)
-        order=${name%%-*} name=${name#*-}
-        [[ $order =~ ^[0-9]+$ ]] || die "$conf: names are ORDER-RUN.yaml"
-        RUNS+=("$name")
-        # One path a run, whichever system asks for it: its marker depends on it.
-        RUN_CONF[$name]=$conf
-        if [[ -f conf/$name/$order-$name.yaml ]]; then RUN_CONF[$name]=conf/$name/$order-$name.yaml; fi
-    done
+    ((joint_pieces > 0)) || joint_pieces=10000
+    [[ $system != costt || $TGT_TAGS != *" "* ]] ||
+        die "--system costt writes one language, not ${TGT_TAGS// /, }"
+    [[ $ctc_units != phonemes || $SRC_TAGS != *" "* ]] ||
+        die "--ctc-units phonemes: espeak-ng says the words of one language, not ${SRC_TAGS// /, }"
+    read_steps
+    check_released
     export SIZE=$size
     work_in "$1"
     export RUN=$WORK
 }
 
-make_vocabularies() {
-    local kind=(--type "$vocab_type" --coverage "$coverage") data=$WORK/data
+# read_steps: the steps of the system and the file of each. A file of one line, base: OTHER, is the other:
+# one path a step, whichever system asks for it, since its marker depends on it.
+read_steps() {
+    local file name path
+    for file in $(cd "conf/$system" && printf '%s\n' * | sort -n); do
+        if [[ $file == decode.args ]]; then continue; fi
+        [[ $file =~ ^[0-9]+-(.+)\.(yaml|sh)$ ]] ||
+            die "conf/$system/$file: names are ORDER-NAME.yaml or ORDER-NAME.sh"
+        name=${BASH_REMATCH[1]} path=conf/$system/$file
+        if [[ $(<"$path") =~ ^base:\ ([^[:space:]]+)$ ]]; then
+            path=$(realpath --relative-to=. "conf/$system/${BASH_REMATCH[1]}")
+        fi
+        STEPS+=("$name")
+        STEP_FILE[$name]=$path
+    done
+}
+
+# released RUN: the option that may name a released model instead of training this run.
+released() {
+    case $1 in
+    wav2vec2 | wav2vec2-large) echo wav2vec2 ;;
+    bert) echo bert ;;
+    esac
+}
+
+# check_released: at sizes s and m somebody has to say where a big model comes from.
+check_released() {
+    local step name
+    for step in "${STEPS[@]}"; do
+        name=$(released "$step")
+        if [[ -z $name ]]; then continue; fi
+        if [[ -z ${!name} ]]; then
+            [[ $size == tiny ]] ||
+                die "--system $system at size $size starts from a released model: --$name DIR (or --$name train, on the corpus itself)"
+            printf -v "$name" train
+        elif [[ ${!name} != train ]]; then
+            [[ -e ${!name} ]] || die "--$name ${!name}: no such file or directory"
+            printf -v "$name" '%s' "$(realpath "${!name}")"
+        fi
+    done
+}
+
+# vocabulary NAME KIND SIZE TAGS FIELDS...: one of $WORK/vocab, from the pairs of training.
+vocabulary() {
+    local name=$1 kind=$2 count=$3 tags=$4 how=()
+    shift 4
+    if [[ $kind == unigram ]]; then how=(--size "$count" --coverage "$coverage"); fi
     # shellcheck disable=SC2086
-    stk-data vocab "$data/asr-train.jsonl" --fields src_text --size "$asr_pieces" "${kind[@]}" \
+    stk-data vocab "$WORK/data/mt-train.jsonl" --fields "$@" --type "$kind" "${how[@]}" \
+        --tags $tags --out "$WORK/vocab/$name"
+}
+
+make_vocabularies() {
+    local how=()
+    if [[ $vocab_type == unigram ]]; then how=(--size "$asr_pieces" --coverage "$coverage"); fi
+    # shellcheck disable=SC2086
+    stk-data vocab "$WORK/data/asr-train.jsonl" --fields src_text --type "$vocab_type" "${how[@]}" \
         --tags $SRC_TAGS --out "$WORK/vocab/asr"
     if [[ $vocab == joint ]]; then
-        # shellcheck disable=SC2086
-        stk-data vocab "$data/mt-train.jsonl" --fields src_text tgt_text --size "$pieces" \
-            "${kind[@]}" --tags $TGT_TAGS --out "$WORK/vocab/tgt"
+        vocabulary tgt "$vocab_type" "$pieces" "$TGT_TAGS" src_text tgt_text
         cp -r "$WORK/vocab/tgt" "$WORK/vocab/src"
     else
-        stk-data vocab "$data/mt-train.jsonl" --fields src_text --size "$pieces" "${kind[@]}" \
-            --out "$WORK/vocab/src"
-        # shellcheck disable=SC2086
-        stk-data vocab "$data/mt-train.jsonl" --fields tgt_text --size "$pieces" "${kind[@]}" \
-            --tags $TGT_TAGS --out "$WORK/vocab/tgt"
+        vocabulary src "$vocab_type" "$pieces" "" src_text
+        vocabulary tgt "$vocab_type" "$pieces" "$TGT_TAGS" tgt_text
     fi
+}
+
+# One of both languages, with a tag for each language and for COSTT's two texts.
+make_joint_vocabulary() {
+    vocabulary joint "$vocab_type" "$joint_pieces" "asr ast $(every_language)" src_text tgt_text
+}
+
+every_language() { printf '%s\n' $SRC_TAGS $TGT_TAGS | sort -u | tr '\n' ' '; }
+
+make_ctc_units() {
+    case $ctc_units in
+    pieces) vocabulary ctc "$vocab_type" "$asr_pieces" "" src_text ;;
+    char) vocabulary ctc char 0 "" src_text ;;
+    phonemes)
+        stk-data vocab "$WORK"/data/asr-{train,dev}.jsonl --fields src_text --type phoneme \
+            --espeak "${SRC_TAGS/#en/en-us}" --out "$WORK/vocab/ctc"
+        ;;
+    esac
 }
 
 # train RUN CONF: one training; the global batch is the configuration's, whatever nproc is.
 train() {
-    local steps command=(stk-train) more=()
-    steps=$(python ../common/facts.py "$2" accumulate --processes "$nproc")
+    local facts command=(stk-train) more=()
+    facts=$(python ../common/facts.py "$2" accumulate --processes "$nproc")
     if ((nproc > 1)); then
         command=(python -m torch.distributed.run --standalone --nproc-per-node "$nproc"
             -m stk.cli.train)
@@ -95,42 +172,65 @@ train() {
         command+=(-m stk.cli.train)
     fi
     if [[ -n $updates ]]; then more=("training.max_updates=$updates"); fi
-    command+=("$2" "seed=$seed" "training.accumulate=$steps" "checkpoint.keep_last=$averaged"
+    command+=("$2" "seed=$seed" "training.accumulate=$facts" "checkpoint.keep_last=$averaged"
         "${more[@]}")
     # What every node runs, should they have to be started by hand.
-    echo "in $PWD: WORK=$WORK SIZE=$SIZE PREFIX=$PREFIX ASR_PREFIX=$ASR_PREFIX ${command[*]}"
+    echo "in $PWD: WORK=$WORK RUN=$RUN SIZE=$SIZE PREFIX=$PREFIX ASR_PREFIX=$ASR_PREFIX ${command[*]}"
     measured "$WORK/measured/$1.json" "${command[@]}"
     average_last "$WORK/$1" "$averaged" "$WORK/averaged/$1"
 }
 
-# decode RUN CONF: every test set.
+# take RUN: a released model instead of a training.
+take() {
+    mkdir -p "$WORK/averaged"
+    case $1 in
+    bert) ln -sfn "$bert" "$WORK/averaged/bert" ;;
+    *) stk-data import "$wav2vec2" --ignore lm_head. --out "$WORK/averaged/$1" ;;
+    esac
+}
+
+# make STEP FILE: a step that is no training.
+make() {
+    export OUT=$WORK/made/$1
+    measured "$WORK/measured/$1.json" bash -euo pipefail "$2"
+}
+
+# decode RUN FIELD: every test set.
 decode() {
-    local name field manifest
-    field=$(python ../common/facts.py "$2" field)
+    local name manifest args=conf/$1/decode.args told="--checkpoint \$RUN/averaged/$1" more=()
+    if [[ -f $args ]]; then told=$(<"$args"); fi
+    told=${told//'$RUN'/$RUN}
+    if ((beam > 0)); then more=(--beam "$beam"); fi
     for name in "${TEST_SETS[@]}"; do
         manifest=$WORK/data/$name.jsonl
-        if [[ $field == src_text ]]; then manifest=$WORK/data/asr-$name.jsonl; fi
+        if [[ $2 == src_text ]]; then manifest=$WORK/data/asr-$name.jsonl; fi
         if [[ ! -f $manifest ]]; then
             log "$1: the corpus has no $name"
             continue
         fi
-        measured "$WORK/measured/decode-$1-$name.json" stk-decode \
-            --checkpoint "$WORK/averaged/$1" --manifest "$manifest" --beam "$beam" \
-            --output "$WORK/decoded/$1/$name.jsonl" --summary "$WORK/decoded/$1/$name.json"
+        # shellcheck disable=SC2086
+        measured "$WORK/measured/decode-$1-$name.json" stk-decode $told --manifest "$manifest" \
+            "${more[@]}" --output "$WORK/decoded/$1/$name.jsonl" \
+            --summary "$WORK/decoded/$1/$name.json"
     done
 }
 
-# score RUN CONF: BLEU and chrF of translations, WER of transcripts, in all and by GROUP_BY.
+# score RUN FIELD: BLEU and chrF of translations, WER of transcripts, in all and by GROUP_BY.
 score() {
-    local name field by=$GROUP_BY metrics=(bleu chrf) prefix="" tokenise=("${TOKENISE[@]}")
-    field=$(python ../common/facts.py "$2" field)
-    if [[ $field == src_text ]]; then metrics=(wer) prefix=asr- by=src_lang tokenise=(); fi
+    local name hyp by=$GROUP_BY metrics=(bleu chrf) prefix="" tokenise=("${TOKENISE[@]}")
+    if [[ $2 == src_text ]]; then metrics=(wer) prefix=asr- by=src_lang tokenise=(); fi
     for name in "${TEST_SETS[@]}"; do
-        if [[ ! -f $WORK/decoded/$1/$name.jsonl ]]; then continue; fi
-        stk-score --hyp "$WORK/decoded/$1/$name.jsonl" --ref "$WORK/data/$prefix$name.jsonl" \
-            --field "$field" --metric "${metrics[@]}" --by "$by" "${tokenise[@]}" \
-            --json "$WORK/scores/$1/$name.json"
-        if [[ $field == tgt_text ]]; then score_more "$1" "$name"; fi
+        hyp=$WORK/decoded/$1/$name.jsonl
+        if [[ ! -f $hyp ]]; then continue; fi
+        stk-score --hyp "$hyp" --ref "$WORK/data/$prefix$name.jsonl" --field "$2" \
+            --metric "${metrics[@]}" --by "$by" "${tokenise[@]}" --json "$WORK/scores/$1/$name.json"
+        if [[ $2 == src_text ]]; then continue; fi
+        # Cascades and COSTT say what they heard, too.
+        if grep -q '"transcript": "' "$hyp"; then
+            stk-score --hyp "$hyp" --ref "$WORK/data/$name.jsonl" --field src_text --metric wer \
+                --by src_lang --json "$WORK/scores/$1/$name-wer.json"
+        fi
+        score_more "$1" "$name"
     done
 }
 
@@ -140,26 +240,98 @@ table() {
         --language "$PUBLISHED_NAME" ${ASR_NAME:+--asr-language "$ASR_NAME"}
 }
 
-# system_stages NUMBER: vocabularies, then each run's training, decoding and scores, then the table.
-# A run comes after those of its system whose averaged weights its configuration names.
-system_stages() {
-    local number=$1 run other conf before files scored=""
-    stage "$number" vocab make_vocabularies --after statistics --clears "$WORK/vocab" \
-        --uses "vocab vocab-type coverage asr-pieces pieces"
-    for run in "${RUNS[@]}"; do
-        conf=${RUN_CONF[$run]} before=vocab
-        for other in "${RUNS[@]}"; do
-            if grep -q "averaged/$other\$" "$conf"; then before+=" $other"; fi
-        done
-        files=$(conf_files "$conf")
-        stage $((number + 1)) "$run" train "$run" "$conf" --after "$before" \
-            --uses "size nproc averaged updates seed" --inputs "${files//$'\n'/ }" \
-            --clears "$WORK/$run $WORK/averaged/$run"
-        stage $((number + 2)) "decode-$run" decode "$run" "$conf" --uses beam \
-            --after "$run" --clears "$WORK/decoded/$run"
-        stage $((number + 3)) "score-$run" score "$run" "$conf" --clears "$WORK/scores/$run"
-        scored+=" score-$run"
+# step_files FILE: it and what it is built on.
+step_files() {
+    if [[ $1 == *.yaml ]]; then
+        conf_files "$1"
+    else
+        echo "$1"
+        sed -n 's/^source //p' "$1"
+    fi
+}
+
+# vocabularies_of FILES: the stages that make the vocabularies which they name.
+vocabularies_of() {
+    local name found=vocab
+    for name in joint ctc; do
+        # shellcheck disable=SC2086
+        if grep -q "vocab/$name\"" $1 || grep -q "vocab/$name\$" $1; then found+=" vocab-$name"; fi
     done
-    stage $((number + 4)) "table-$system" table --after "$scored" \
+    echo "$found"
+}
+
+# declare_step NUMBER STEP FIELD: a training with decoding and scores where FIELD, what it writes, is a
+# text and not none; or another step.
+declare_step() {
+    local number=$1 file=${STEP_FILE[$2]} other before files uses="size nproc averaged updates seed"
+    files=$(step_files "$file")
+    files=${files//$'\n'/ }
+    before=$(vocabularies_of "$files")
+    for other in "${STEPS[@]}"; do
+        if [[ $other == "$2" ]]; then break; fi
+        # shellcheck disable=SC2086
+        if grep -qE "(averaged|made)/$other([^A-Za-z0-9_-]|\$)" $files; then before+=" $other"; fi
+    done
+    if [[ $file == *.sh ]]; then
+        stage "$number" "$2" make "$2" "$file" --after "$before" --inputs "$files" \
+            --clears "$WORK/made/$2"
+        return
+    fi
+    other=$(released "$2")
+    if [[ -n $other && ${!other} != train ]]; then
+        stage "$number" "$2" take "$2" --after "" --uses "$other" --clears "$WORK/averaged/$2"
+        return
+    fi
+    stage "$number" "$2" train "$2" "$file" --after "$before" --uses "$uses" --inputs "$files" \
+        --clears "$WORK/$2 $WORK/averaged/$2"
+    if [[ $3 != none ]]; then declare_decoding "$((number + 1))" "$2" "$3" "$2"; fi
+}
+
+# declare_decoding NUMBER RUN FIELD AFTER
+declare_decoding() {
+    local args=conf/$2/decode.args
+    stage "$1" "decode-$2" decode "$2" "$3" --uses beam --after "$4" \
+        --inputs "$(if [[ -f $args ]]; then echo "$args"; fi)" --clears "$WORK/decoded/$2"
+    stage "$(($1 + 1))" "score-$2" score "$2" "$3" --clears "$WORK/scores/$2"
+    RUNS+=("$2")
+}
+
+# system_stages NUMBER: vocabularies, then every step, decoding and scores, then the table.
+system_stages() {
+    local number=$1 step confs=() fields=()
+    stage "$number" vocab make_vocabularies --after statistics \
+        --clears "$WORK/vocab/asr $WORK/vocab/src $WORK/vocab/tgt" \
+        --uses "vocab vocab-type coverage asr-pieces pieces"
+    declare_vocabulary "$number" joint make_joint_vocabulary "vocab-type coverage joint-pieces"
+    declare_vocabulary "$number" ctc make_ctc_units "vocab-type coverage asr-pieces ctc-units"
+    for step in "${STEPS[@]}"; do
+        if [[ ${STEP_FILE[$step]} == *.yaml ]]; then confs+=("${STEP_FILE[$step]}"); fi
+    done
+    read -ra fields <<<"$(python ../common/facts.py "${confs[@]}" field | tr '\n' ' ')"
+    ((${#fields[@]} == ${#confs[@]})) || exit 1
+    for step in "${STEPS[@]}"; do
+        if [[ ${STEP_FILE[$step]} == *.yaml ]]; then
+            declare_step "$((number + 1))" "$step" "${fields[0]}"
+            fields=("${fields[@]:1}")
+        else
+            declare_step "$((number + 1))" "$step" none
+        fi
+    done
+    # A cascade has no training of its own.
+    if [[ ! -v STEP_FILE[$system] ]]; then
+        declare_decoding "$((number + 2))" "$system" tgt_text "${STEPS[*]}"
+    fi
+    stage "$((number + 4))" "table-$system" table --after "$(printf 'score-%s ' "${RUNS[@]}")" \
         --inputs "../common/published_table.py local/published.json"
+}
+
+# declare_vocabulary NUMBER NAME FUNCTION OPTIONS: a stage, where a step of the system needs it.
+declare_vocabulary() {
+    local step
+    for step in "${STEPS[@]}"; do
+        if [[ " $(vocabularies_of "$(step_files "${STEP_FILE[$step]}")") " == *" vocab-$2 "* ]]; then
+            stage "$1" "vocab-$2" "$3" --after statistics --uses "$4" --clears "$WORK/vocab/$2"
+            return
+        fi
+    done
 }

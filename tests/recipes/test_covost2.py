@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -133,22 +134,24 @@ def test_published_counts_and_scores() -> None:
 QUICK = ("--size", "tiny", "--updates", "2", "--averaged", "1", "--beam", "1")
 
 
-def start(root: Path, recipes: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def start(root: Path, recipes: Path, warm: Path, *options: str) -> subprocess.CompletedProcess[str]:
     places = ("--data", str(root / "covost2"), "--cv", str(root / "cv"))
-    return run(recipes / "covost2" / "run.sh", *places, *QUICK, *options, programs=recipes / "bin")
+    script = recipes / "covost2" / "run.sh"
+    return run(script, *places, *QUICK, *options, programs=recipes / "bin", warm=warm)
 
 
 def test_two_systems_on_the_small_corpus(
-    corpus: tuple[Path, list[corpora.Fault]], tmp_path: Path
+    corpus: tuple[Path, list[corpora.Fault]], tmp_path: Path, warm: Path
 ) -> None:
     recipes = copy_of_recipes(tmp_path)
-    done = start(corpus[0], recipes, "--system", "st-asr")
+    done = start(corpus[0], recipes, warm, "--system", "st-asr")
     assert done.returncode == 0, done.stdout + done.stderr
     work = recipes / "covost2" / "exp" / "en_de-tiny"
     shown = (work / "table-st-asr.md").read_text()
     assert "| st-asr | test | de | BLEU |" in shown and "16.1 (s, encoder" in shown
     assert "| asr | test | en | WER |" in shown and "25.6 (s, Wang" in shown
-    again = start(corpus[0], recipes, "--system", "asr")
+    assert "warning: en-de, train: 24 rows, published 289430 (dataset card" in done.stderr
+    again = start(corpus[0], recipes, warm, "--system", "asr")
     assert again.returncode == 0, again.stderr
     assert again.stdout.count("begins") == 1  # the table: everything else was done before
 
@@ -166,24 +169,57 @@ def test_wrong_options_are_one_line(tmp_path: Path) -> None:
         assert done.stderr.count("\n") == 1
 
 
+SYSTEMS = sorted(path.name for path in (RECIPE / "conf").iterdir())
+
+
+@pytest.mark.slow
+def test_every_system(tmp_path: Path, warm: Path) -> None:
+    recipes = copy_of_recipes(tmp_path)
+    corpora.write_covost2(tmp_path / "c")
+    for system in SYSTEMS:
+        done = start(tmp_path / "c", recipes, warm, "--system", system)
+        assert done.returncode == 0, system + done.stdout + done.stderr
+        table = (recipes / f"covost2/exp/en_de-tiny/table-{system}.md").read_text()
+        assert f"| {system} | test | " in table, table
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
-        ("--system", "st"),
         ("--system", "st-asr-mt", "--vocab-type", "unigram"),
         ("--system", "mt", "--vocab", "joint"),
         ("--system", "st", "--direction", "en_de,en_zh-CN"),
         ("--system", "st-asr", "--direction", "fr_en,de_en"),
+        ("--system", "costt", "--direction", "fr_en,de_en"),
+        ("--system", "chimera", "--direction", "en_de,en_zh-CN"),
         ("--system", "mt", "--direction", "en_ja", "--tokeniser", "char"),
     ],
     ids=" ".join,
 )
-def test_every_system(options: tuple[str, ...], tmp_path: Path) -> None:
+def test_other_options(options: tuple[str, ...], tmp_path: Path, warm: Path) -> None:
     recipes = copy_of_recipes(tmp_path)
     corpora.write_covost2(tmp_path / "c", ("en_de", "en_zh-CN", "en_ja", "fr_en", "de_en"))
-    done = start(tmp_path / "c", recipes, *options)
+    done = start(tmp_path / "c", recipes, warm, *options)
     assert done.returncode == 0, done.stdout + done.stderr
     if "zh-CN" in options[-1]:
-        table = next((recipes / "covost2" / "exp").glob("*/table-st.md")).read_text()
+        (path,) = (recipes / "covost2" / "exp").glob("*/table-*.md")
+        table = path.read_text()
         assert "| zh-CN | BLEU-char |" in table and "tok:zh" in table and "tok:char" in table
+
+
+@pytest.mark.slow
+def test_every_direction_by_name(tmp_path: Path, warm: Path) -> None:
+    """Each of the 36 alone, and both multilingual modes, declare their stages."""
+    recipes = copy_of_recipes(tmp_path)
+    (tmp_path / "covost2").mkdir()
+    (tmp_path / "cv").mkdir()
+    for direction in (*clips.DIRECTIONS, "x_en", "en_x"):
+        more = ("--tokeniser", "char") if direction == "en_ja" else ()
+        options = ("--system", "mt", "--direction", direction, "--list", *more)
+        done = start(tmp_path, recipes, warm, *options)
+        if direction == "en_x" and importlib.util.find_spec("MeCab") is None:
+            assert "Japanese BLEU needs MeCab" in done.stderr
+            continue
+        assert done.returncode == 0, done.stderr
+        assert len(done.stdout.splitlines()) == 7, done.stdout
