@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stk.data.example import Example
 from stk.errors import StkError
@@ -98,7 +98,8 @@ def _same(first: Example, example: Example, sides: Iterable[str]) -> bool:
 
 
 def _row(rows: Sequence[Example], sides: Iterable[str]) -> Example:
-    first, kept = rows[0], {}
+    first = rows[0]
+    kept: dict[str, Any] = {}
     for side in sides:
         kept[side] = "\n".join(_sentence(row, side) for row in rows)
         kept[_language(side)] = getattr(first, _language(side))

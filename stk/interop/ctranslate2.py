@@ -63,7 +63,8 @@ def write_ctranslate2(
     if quantization is not None and quantization not in QUANTIZATIONS:
         known = ", ".join(QUANTIZATIONS)
         raise StkError(f"no quantization {quantization!r}", mend=f"known: {known}")
-    model, task = loaded.model, build_objective(loaded.config.streams[0].objective).config
+    model, objective = loaded.model, build_objective(loaded.config.streams[0].objective)
+    task = getattr(objective, "config", None)
     _check(model, task, loaded.path)
     assert isinstance(model, TextTransformer) and isinstance(task, CrossEntropyConfig)
     source, target = loaded.vocabs[task.source_view], loaded.vocabs[task.target_view]

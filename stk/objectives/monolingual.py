@@ -130,11 +130,7 @@ def language_id(language: str, vocab: Vocab) -> int:
 
 def sentences(text: str, vocab: Vocab) -> list[int]:
     """Ids of a text, an end symbol after every line that is not empty."""
-    ids: list[int] = []
-    for line in text.splitlines():
-        if line.strip():
-            ids += [*vocab.encode(line), vocab.eos]
-    return ids
+    return task.lines(text, vocab)
 
 
 def token_batch(names: Sequence[str], rows: Sequence[Row]) -> TokenBatch:
