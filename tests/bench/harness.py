@@ -48,8 +48,11 @@ class Result:
     ratio: float | None = None
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """``--device --threads --repeats --seconds --csv``; sets the number of threads."""
+def arguments(
+    description: str | None, more: Callable[[argparse.ArgumentParser], None] | None = None
+) -> argparse.Namespace:
+    """``--device --threads --repeats --seconds --csv``, and those that ``more`` adds; sets the
+    number of threads."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -58,6 +61,8 @@ def arguments(description: str | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=30, help="calls of each function, at most")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each function, at most")
     parser.add_argument("--csv", type=Path, help="file to append the rows to")
+    if more is not None:
+        more(parser)
     parsed = parser.parse_args()
     torch.set_num_threads(parsed.threads)
     return parsed

@@ -32,3 +32,35 @@ def speech2text(vocab: int, mels: int, **settings: Any) -> Any:
         **settings,
     )
     return Speech2TextForConditionalGeneration(config)
+
+
+MT_VOCAB = 32000
+"""Tokens of the translation models that are compared."""
+
+
+def marian(**settings: Any) -> Any:
+    """Marian with the layers and widths of the base text Transformer, random weights.
+
+    Args:
+        settings: further keys of ``MarianConfig``.
+    """
+    from transformers import MarianConfig, MarianMTModel
+
+    config = MarianConfig(
+        vocab_size=MT_VOCAB,
+        encoder_layers=6,
+        decoder_layers=6,
+        d_model=512,
+        encoder_ffn_dim=2048,
+        decoder_ffn_dim=2048,
+        encoder_attention_heads=8,
+        decoder_attention_heads=8,
+        activation_function="relu",
+        scale_embedding=True,
+        pad_token_id=0,
+        eos_token_id=3,
+        forced_eos_token_id=3,
+        decoder_start_token_id=2,
+        **settings,
+    )
+    return MarianMTModel(config)
