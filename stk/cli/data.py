@@ -14,6 +14,10 @@ stk-data bert       BERT features of a text, for LUT
 stk-data pack       sentences of documents joined into long rows
 stk-data import     a local model of Hugging Face as a checkpoint
 stk-data export     a checkpoint as a model of CTranslate2 or Hugging Face
+stk-data parallel   two files of parallel text to a manifest
+stk-data counts     how often every id of a vocabulary occurs
+stk-data synthetic  decoding output to training pairs: back-translation, distillation
+stk-data similarity cosines of dictionary pairs among a model's word vectors
 """
 
 from __future__ import annotations
@@ -21,7 +25,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from stk.cli import data_inspect, data_interop, data_make, data_models, data_pack, data_sound
+from stk.cli import (
+    data_inspect,
+    data_interop,
+    data_make,
+    data_models,
+    data_pack,
+    data_sound,
+    data_text,
+)
 from stk.cli.common import run
 
 
@@ -39,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     data_interop.add_to(commands)
     data_pack.add_to(commands)
     data_sound.add_to(commands)
+    data_text.add_to(commands)
     return p
 
 

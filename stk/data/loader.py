@@ -35,6 +35,7 @@ class BatchInfo:
         padded_frames: batch size times the longest clip's frames.
         seconds: spent on loading and collating it.
         skipped: rows left out since they could not be read (under ``skip_bad``).
+        group: in :func:`one_pass`, what the examples share by the stream's ``group_by``.
     """
 
     micro_step: int
@@ -45,6 +46,7 @@ class BatchInfo:
     padded_frames: int
     seconds: float = 0.0
     skipped: tuple[StkError, ...] = ()
+    group: str = ""
 
 
 class MicroBatch(NamedTuple):
@@ -315,7 +317,9 @@ def one_pass(
 
     def jobs() -> Iterator[_Job]:
         for step, rows in enumerate(stream.plan(seed).once()[rank::world]):
-            yield _Job(0, rows, None, seed, _describe(stream.costs.frames, rows, step, 0, step))
+            info = _describe(stream.costs.frames, rows, step, 0, step)
+            info = dataclasses.replace(info, group=stream.group(rows))
+            yield _Job(0, rows, None, seed, info)
 
     for done in _run([stream], jobs(), workers, pin_memory, 2):
         if done.batch is None and done.error is None and stream.skip_bad is not None:

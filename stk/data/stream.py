@@ -117,6 +117,7 @@ class Stream:
             for index in track(range(len(manifest))):
                 self._look_at(survey, number, index, manifest[index])
         self._dropped, self._rows = survey.dropped, survey.rows
+        self._labels = tuple(map(_label, survey.codes))
         if not survey.frames:
             reasons = "; ".join(f"{n} {why}" for why, n in survey.dropped.items())
             raise StkError(
@@ -150,6 +151,10 @@ class Stream:
         for column in (self._which, self._indices, costs.frames, costs.tokens, costs.groups):
             content.update(column.tobytes())
         return content.hexdigest()
+
+    def group(self, rows: np.ndarray) -> str:
+        """What the rows of a batch share by ``group_by``, such as ``de-en``; empty without it."""
+        return self._labels[int(self.costs.groups[rows[0]])]
 
     @property
     def window(self) -> float:
@@ -296,3 +301,9 @@ class Stream:
             batches=len(epoch.batches),
             padding=epoch.padding,
         )
+
+
+def _label(key: tuple[object, ...]) -> str:
+    """A group's name: its values with hyphens, the set of fields with plus signs."""
+    parts = ("+".join(sorted(part)) if isinstance(part, frozenset) else str(part) for part in key)
+    return "-".join(parts)

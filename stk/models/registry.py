@@ -15,6 +15,7 @@ from stk.models.language_model import LanguageModel, LanguageModelConfig
 from stk.models.lna import Lna, LnaConfig
 from stk.models.lut import Lut, LutConfig
 from stk.models.speech_transformer import SpeechTransformer, SpeechTransformerConfig
+from stk.models.text_classifier import TextClassifier, TextClassifierConfig
 from stk.models.text_transformer import TextTransformer, TextTransformerConfig
 from stk.models.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 from stk.models.wav2vec2_transformer import Wav2Vec2Transformer, Wav2Vec2TransformerConfig
@@ -27,6 +28,7 @@ MODELS: dict[str, tuple[type[Any], type[Any]]] = {
     "lna": (LnaConfig, Lna),
     "lut": (LutConfig, Lut),
     "speech_transformer": (SpeechTransformerConfig, SpeechTransformer),
+    "text_classifier": (TextClassifierConfig, TextClassifier),
     "text_transformer": (TextTransformerConfig, TextTransformer),
     "wav2vec2": (Wav2Vec2Config, Wav2Vec2),
     "wav2vec2_transformer": (Wav2Vec2TransformerConfig, Wav2Vec2Transformer),

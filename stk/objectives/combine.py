@@ -44,19 +44,25 @@ class ObjectiveModule(nn.Module):
             ValueError: a sum is per a count that ``totals`` lacks.
         """
         sums = self.objectives[stream].forward(self.model, batch, context)
-        return combine(sums, totals), {
+        # A scheduled weight may have come to 0: then this micro-batch moves nothing.
+        return combine(sums, totals, idle=bool(context.scalars)), {
             name: replace(item, value=item.value.detach()) for name, item in sums.items()
         }
 
 
-def combine(sums: Mapping[str, Sum], totals: Mapping[str, float]) -> Tensor:
+def combine(sums: Mapping[str, Sum], totals: Mapping[str, float], *, idle: bool = False) -> Tensor:
     """``sum_i weight_i * sum_i / totals[per_i]`` over all sums whose weight is not zero.
 
     A total of zero means that nothing was counted anywhere; the sum is empty, and is left
     undivided.
 
+    Args:
+        sums: of one micro-batch.
+        totals: counts by which they are divided.
+        idle: whether no sum need have a weight; the result is then 0, with gradients of 0.
+
     Raises:
-        ValueError: a count is missing from ``totals``, or no sum has a weight.
+        ValueError: a count is missing from ``totals``, or no sum has a weight (unless ``idle``).
     """
     parts = []
     for name, item in sums.items():
@@ -65,6 +71,8 @@ def combine(sums: Mapping[str, Sum], totals: Mapping[str, float]) -> Tensor:
         if item.per not in totals:
             raise ValueError(f"{name} is per {item.per!r}, which is not among {sorted(totals)}")
         parts.append(item.value * (item.weight / (totals[item.per] or 1.0)))
+    if not parts and idle:
+        return torch.stack([item.value * 0.0 for item in sums.values()]).sum()
     if not parts:
         raise ValueError(f"none of {sorted(sums)} has a weight: there is nothing to train")
     return torch.stack(parts).sum()

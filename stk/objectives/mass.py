@@ -16,9 +16,9 @@ from stk.data.noise.symbols import symbols_of
 from stk.modules.rows import Rows
 from stk.objectives.base import CollateContext, Context, Sum
 from stk.objectives.corrupted import Corrupted, CorruptedObjective
+from stk.objectives.cross_entropy import logit_sums
 from stk.objectives.monolingual import MonolingualConfig
 from stk.objectives.sequence import SequenceBatch, weight_of
-from stk.objectives.smoothed import smoothed_cross_entropy
 from stk.ops import pack_prefix
 
 
@@ -86,7 +86,7 @@ class Mass(CorruptedObjective[MassConfig]):
         )
 
     def forward(self, model: Any, batch: MassBatch, context: Context) -> dict[str, Sum]:
-        """``loss`` and ``accuracy``."""
+        """``loss``, ``nll`` and ``accuracy``."""
         target = batch.target
         assert target is not None
         encoded = model.encode(batch.source)
@@ -95,6 +95,5 @@ class Mass(CorruptedObjective[MassConfig]):
         inputs = target.inputs
         states = model.decode_states(seen, inputs.data, inputs.lengths, places=batch.places)
         logits = model.project(states.flatten(0, 1).index_select(0, target.places))
-        loss, _, correct = smoothed_cross_entropy(logits, target.labels, 0.0)
         weight = weight_of(self.config.weight, context.scalars)
-        return {"loss": Sum(loss, "tokens", weight), "accuracy": Sum(correct, "tokens", 0.0)}
+        return logit_sums(logits, target.labels, 0.0, weight)

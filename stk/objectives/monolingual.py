@@ -14,8 +14,8 @@ from stk.data.example import Example
 from stk.data.vocab import Vocab
 from stk.objectives import task
 from stk.objectives.base import CollateContext, Objective, Sum
+from stk.objectives.cross_entropy import logit_sums
 from stk.objectives.sequence import Weight
-from stk.objectives.smoothed import smoothed_cross_entropy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,6 @@ def token_batch(names: Sequence[str], rows: Sequence[Row]) -> TokenBatch:
 
 
 def token_sums(model: Any, states: Tensor, batch: TokenBatch, weight: float) -> dict[str, Sum]:
-    """``loss`` and ``accuracy`` per ``tokens`` of the labels, given states ``(B, S, D)``."""
+    """``loss``, ``nll`` and ``accuracy`` per ``tokens``, given states ``(B, S, D)``."""
     logits = model.project(states.flatten(0, 1).index_select(0, batch.places))
-    loss, _, correct = smoothed_cross_entropy(logits, batch.labels, 0.0)
-    return {"loss": Sum(loss, "tokens", weight), "accuracy": Sum(correct, "tokens", 0.0)}
+    return logit_sums(logits, batch.labels, 0.0, weight)

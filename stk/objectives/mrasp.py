@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from stk.data.batch import Item
-from stk.data.substitution import load_substitution
+from stk.data.example import Example
+from stk.data.substitution import Substitution, load_substitution
 from stk.objectives.base import CollateContext
 from stk.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
 from stk.objectives.monolingual import language_field
@@ -49,7 +51,24 @@ class Mrasp(CrossEntropy):
         super().__init__(config)
         language = language_field(config.source)
         self.needs = self.needs | {language}  # type: ignore[misc]
-        self.substitution = load_substitution(config.lexicons, rate=config.substitute)
+
+    @cached_property
+    def substitution(self) -> Substitution:
+        """What replaces words; the lexicons are read once, and never by decoding.
+
+        Raises:
+            StkError: a lexicon that is missing, damaged or empty.
+        """
+        return load_substitution(self.config.lexicons, rate=self.config.substitute)
+
+    def require(self, example: Example) -> None:
+        """Raise unless every field needed is there and the lexicons can be read.
+
+        Raises:
+            StkError: names the file, the row and the field; or the lexicon.
+        """
+        super().require(example)
+        assert self.substitution is not None
 
     def collate(self, items: Sequence[Item], context: CollateContext) -> SequenceBatch:
         """Source with substitutions, decoder input and labels."""

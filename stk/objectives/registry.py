@@ -10,6 +10,7 @@ from stk.config.strict import build
 from stk.objectives.base import Objective
 from stk.objectives.bimodal import Bimodal, BimodalObjectiveConfig
 from stk.objectives.causal_lm import CausalLm
+from stk.objectives.classification import Classification, ClassificationConfig
 from stk.objectives.consecutive import Consecutive, ConsecutiveConfig
 from stk.objectives.contrastive import Contrastive, ContrastiveConfig
 from stk.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
@@ -22,6 +23,7 @@ from stk.objectives.masked_lm import MaskedLm, MaskedLmConfig, TranslationLm
 from stk.objectives.mass import Mass, MassConfig
 from stk.objectives.monolingual import MonolingualConfig
 from stk.objectives.mrasp import Mrasp, MraspConfig
+from stk.objectives.noised_translation import NoisedTranslation, NoisedTranslationConfig
 from stk.objectives.online_back_translation import (
     OnlineBackTranslation,
     OnlineBackTranslationConfig,
@@ -30,6 +32,7 @@ from stk.objectives.online_back_translation import (
 OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
     "bimodal": (BimodalObjectiveConfig, Bimodal),
     "causal_lm": (MonolingualConfig, CausalLm),
+    "classification": (ClassificationConfig, Classification),
     "consecutive": (ConsecutiveConfig, Consecutive),
     "contrastive": (ContrastiveConfig, Contrastive),
     "cross_entropy": (CrossEntropyConfig, CrossEntropy),
@@ -41,6 +44,7 @@ OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
     "masked_lm": (MaskedLmConfig, MaskedLm),
     "mass": (MassConfig, Mass),
     "mrasp": (MraspConfig, Mrasp),
+    "noised_translation": (NoisedTranslationConfig, NoisedTranslation),
     "online_back_translation": (OnlineBackTranslationConfig, OnlineBackTranslation),
     "translation_lm": (MaskedLmConfig, TranslationLm),
 }

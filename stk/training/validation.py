@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -42,10 +43,11 @@ def validate_losses(
 
     Returns:
         ``loss`` over all streams together, divided as in training, and ``stream/name`` for every
-        named loss and metric.
+        named loss and metric; of streams with ``group_by`` also ``stream/group/name``, such as
+        ``dev/de/nll``. Beside every ``nll`` per token stands its ``perplexity``, ``exp(nll)``.
     """
     module = ObjectiveModule(model, {stream.name: stream.objective for stream in streams})
-    losses = Losses()
+    losses, parts = Losses(), Losses()
     for stream in streams:
         passed = one_pass(
             stream,
@@ -62,5 +64,24 @@ def validate_losses(
                 )
             losses.add(stream.name, sums)
             losses.count({f"{stream.name}/{name}": count for name, count in counts.items()})
+            if micro.info.group:
+                part = f"{stream.name}/{micro.info.group}"
+                parts.add(part, sums)
+                parts.count({f"{part}/{name}": count for name, count in counts.items()})
     total = losses.gathered(workers, counts=True)
-    return {"loss": float(combine(total.sums, totals_of(total.counts))), **total.means()}
+    means = total.means() | parts.gathered(workers, counts=True).means()
+    return {
+        "loss": float(combine(total.sums, totals_of(total.counts))),
+        **means,
+        **_perplexities(means),
+    }
+
+
+def _perplexities(means: Mapping[str, float]) -> dict[str, float]:
+    """``.../perplexity`` for every ``.../nll``; infinite where it is too large for a float."""
+    found = {}
+    for key, value in means.items():
+        stream, _, name = key.rpartition("/")
+        if name == "nll":
+            found[f"{stream}/perplexity"] = math.exp(value) if value < 700 else math.inf
+    return found

@@ -43,6 +43,19 @@ def test_missing_count_and_missing_weight() -> None:
         combine({"a": Sum(torch.tensor(1.0), "tokens", 0.0)}, {"tokens": 1.0})
 
 
+def test_a_weight_that_has_come_to_nothing_moves_nothing(
+    items: list[Item], context: CollateContext
+) -> None:
+    """As the denoising of unsupervised translation does in the end."""
+    objective = build_objective({"name": "cross_entropy", "weight": "fading"})
+    module = ObjectiveModule(model(context), {"s": objective})
+    batch = objective.collate(items, context)
+    loss, _ = module("s", batch, Context(scalars={"fading": 0.0}), objective.counts(batch))
+    loss.backward()
+    found = [p.grad for p in module.parameters() if p.grad is not None]
+    assert float(loss.detach()) == 0.0 and found and not any(grad.any() for grad in found)
+
+
 def test_micro_batches_add_up_to_the_whole(items: list[Item], context: CollateContext) -> None:
     """Totals over the window make gradients independent of how it is cut."""
     objective = build_objective({"name": "joint", "prefix": "tgt_lang"})

@@ -1,0 +1,65 @@
+"""Translation from noised sources: noised back-translation (Edunov et al., 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stk.data.batch import Item, Padded, Source
+from stk.data.noise.blank import blank
+from stk.data.noise.drop import drop
+from stk.data.noise.shuffle import shuffle
+from stk.data.noise.symbols import symbols_of
+from stk.objectives import task
+from stk.objectives.base import CollateContext
+from stk.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoisedTranslationConfig(CrossEntropyConfig):
+    """Configuration of :class:`NoisedTranslation`: words dropped and blanked, and shuffled by at
+    most ``shuffle`` places; 0 switches each off."""
+
+    drop: float = 0.1
+    blank: float = 0.1
+    shuffle: float = 3.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.source == "audio":
+            raise ValueError("source must be a text")
+        if not (0.0 <= self.drop <= 1.0 and 0.0 <= self.blank <= 1.0) or self.shuffle < 0:
+            raise ValueError("drop and blank must lie in [0, 1], shuffle must not be negative")
+
+
+class NoisedTranslation(CrossEntropy):
+    """Cross-entropy of an untouched target given a source whose words are noised in training.
+
+    Every row's generator draws its own noise. Prefix and end symbol stay where they are; in
+    validation and decoding nothing is noised.
+    """
+
+    config: NoisedTranslationConfig
+
+    def collate_source(self, items: Sequence[Item], context: CollateContext) -> Source:
+        """What the encoder reads, noised in training."""
+        if not context.training:
+            return super().collate_source(items, context)
+        padded = Padded.stack([self._noised(item, context) for item in items])
+        return Source(padded.data, padded.lengths)
+
+    def _noised(self, item: Item, context: CollateContext) -> list[int]:
+        config = self.config
+        vocab = task.vocab_of(context, config.source_view)
+        symbols = symbols_of(vocab)
+        prefix = task.prefix_ids(item.example, vocab, config.source_prefix)
+        tokens = np.asarray(vocab.encode(getattr(item.example, config.source)), dtype=np.int64)
+        if config.shuffle:
+            tokens = shuffle(tokens, item.rng, symbols, distance=config.shuffle, whole_words=True)
+        if config.drop:
+            tokens = drop(tokens, item.rng, symbols, rate=config.drop, whole_words=True)
+        if config.blank:
+            tokens = blank(tokens, item.rng, symbols, rate=config.blank, whole_words=True)
+        return [*prefix, *tokens.tolist(), vocab.eos]

@@ -1,0 +1,94 @@
+"""Similarity of dictionary pairs, and their picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stk.cli.data import main
+from stk.config.run import RunConfig
+from stk.config.strict import build
+from stk.data.vocab import CharVocab
+from stk.errors import StkError
+from stk.models.registry import build_model
+from stk.reports.embeddings import embedding_table, principal_plane, similarity, word_vectors
+
+
+@pytest.fixture
+def vocab() -> CharVocab:
+    return CharVocab.of_texts(["abcd"], ("en",))
+
+
+def test_cosine_and_distance(vocab: CharVocab) -> None:
+    table = torch.zeros(len(vocab), 2)
+    for letter, row in zip("abcd", ((1.0, 0.0), (2.0, 0.0), (0.0, 1.0), (0.0, 3.0)), strict=True):
+        table[vocab.encode(letter)[0]] = torch.tensor(row)
+    found = similarity([("a", "b"), ("c", "d")], vocab, table)
+    assert found.pairs == 2 and found.cosine == pytest.approx(1.0)
+    assert found.distance == pytest.approx((1.0 + 2.0) / 2) and found.unrelated == 0.0
+    assert word_vectors(["ac"], vocab, table).tolist() == [[0.5, 0.5]]  # the mean of its pieces
+    with pytest.raises(StkError, match="no piece of 'xyz'"):
+        word_vectors(["xyz"], vocab, table)
+    with pytest.raises(StkError, match="too few"):
+        similarity([("a", "b")], vocab, table)
+
+
+def test_plane_agrees_with_the_covariance() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(50, 4)) * np.array([1.0, 5.0, 0.5, 3.0]) + 7.0
+    plane = principal_plane(vectors)
+    values = np.linalg.eigvalsh(np.cov(vectors.T))[::-1][:2]
+    np.testing.assert_allclose(plane.var(axis=0, ddof=1), values)
+    np.testing.assert_allclose(plane.mean(axis=0), 0.0, atol=1e-12)
+    assert abs(np.corrcoef(plane.T)[0, 1]) < 1e-9
+
+
+def test_models_of_sound_have_no_table() -> None:
+    sizes = {"layers": 1, "width": 8, "ffn": 8, "heads": 1}
+    model = build_model({"name": "language_model", **sizes}, {"src": 11})
+    assert embedding_table(model).shape == (11, 8)
+    with pytest.raises(StkError, match="looks no tokens up"):
+        embedding_table(torch.nn.Linear(2, 2))
+
+
+def test_command(tmp_path: Path, vocab: CharVocab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two checkpoints, one lexicon: figures as JSON, and a picture of both."""
+    import json
+
+    from stk.training.loop import train
+
+    vocab.save(tmp_path / "vocab")
+    row = {"id": "1", "src_text": "abcd", "src_lang": "en"}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row) + "\n")
+    for seed in (1, 2):
+        objective = {"name": "causal_lm"}
+        stream = {"name": "s", "manifests": [str(tmp_path / "m.jsonl")], "objective": objective}
+        config = {
+            "output": str(tmp_path / f"run{seed}"),
+            "seed": seed,
+            "model": {"name": "language_model", "layers": 1, "width": 8, "ffn": 8, "heads": 1},
+            "vocabularies": {"src": str(tmp_path / "vocab")},
+            "streams": [{**stream, "batch": {"max_examples": 1}}],
+            "schedule": {"name": "constant", "warmup": 0},
+            "training": {"max_updates": 1, "workers": 0, "device": "cpu"},
+        }
+        train(build(RunConfig, config))
+    lexicon = tmp_path / "en-en.tsv"
+    lexicon.write_text("a\tb\nc\td\nab\tcd\n")
+    out, plot = tmp_path / "s.json", tmp_path / "s.png"
+    arguments = ["similarity", "--lexicon", str(lexicon), "--out", str(out), "--plot", str(plot)]
+    runs = [str(tmp_path / "run1"), str(tmp_path / "run2")]
+    assert main([*arguments, "--checkpoint", *runs]) == 0
+    figures = json.loads(out.read_text())["lexicons"]
+    assert [figure["checkpoint"] for figure in figures] == runs
+    assert all(figure["pairs"] == 3 and -1 <= figure["cosine"] <= 1 for figure in figures)
+    assert figures[0]["cosine"] != figures[1]["cosine"]
+    assert plot.read_bytes().startswith(b"\x89PNG") and plot.stat().st_size > 10000
+    assert main([*arguments, "--checkpoint", runs[0], "--view", "tgt"]) == 1
+    assert "no view 'tgt' (--view takes src)" in capsys.readouterr().err
+    lexicon.write_text("")
+    assert main([*arguments, "--checkpoint", runs[0]]) == 1
+    assert "the lexicon is empty" in capsys.readouterr().err
