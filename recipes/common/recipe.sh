@@ -24,6 +24,7 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
     exit 1
 fi
 
+CALLED_FROM=$PWD
 RECIPES=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$(dirname "$(realpath "${BASH_SOURCE[-1]}")")"
 export PYTHONPATH="$RECIPES/common${PYTHONPATH:+:$PYTHONPATH}"
@@ -127,6 +128,9 @@ require_file() {
     local path
     for path; do [[ -f $path && -r $path ]] || die "$PWD/$path: no such file"; done
 }
+
+# given_path PATH: absolute; what somebody typed is relative to where run.sh was called from.
+given_path() { (cd "$CALLED_FROM" && realpath -m "$1"); }
 
 # require_space DIRECTORY MEGABYTES: dies unless so much is free where DIRECTORY (made) lies.
 require_space() {

@@ -110,8 +110,8 @@ check_released() {
                 die "--system $system at size $size starts from a released model: --$name DIR (or --$name train, on the corpus itself)"
             printf -v "$name" train
         elif [[ ${!name} != train ]]; then
-            [[ -e ${!name} ]] || die "--$name ${!name}: no such file or directory"
-            printf -v "$name" '%s' "$(realpath "${!name}")"
+            [[ -e $(given_path "${!name}") ]] || die "--$name ${!name}: no such file or directory"
+            printf -v "$name" '%s' "$(given_path "${!name}")"
         fi
     done
 }

@@ -8,17 +8,18 @@ describe "Speech translation on CoVoST 2: recognition, text translation, and bot
 option data "" "CoVoST 2: the directory that holds covost_v2.en_de.tsv, ..."
 option cv "" "Common Voice 4: the directory that holds en/clips, en/validated.tsv, fr/..."
 option direction en_de "en_de, fr_en, ...; several as fr_en,de_en; x_en or en_x for all"
-option cache downloads/flac "where clips are kept as FLAC, for all directions"
+option cache "" "where clips are kept as FLAC, for all directions; downloads/flac of the recipe"
 option tokeniser both "of Chinese and Japanese BLEU: characters, or also sacreBLEU's own" both char
 option processes 2 "clips decoded at once" int
 system_options st-asr char
 parse_options "$@"
 
 [[ -n $data && -n $cv ]] || die "--data (covost_v2.*.tsv) and --cv (Common Voice) are needed"
-[[ -d $data ]] || die "--data $data: no such directory"
-[[ -d $cv ]] || die "--cv $cv: no such directory"
+[[ -d $(given_path "$data") ]] || die "--data $data: no such directory"
+[[ -d $(given_path "$cv") ]] || die "--cv $cv: no such directory"
 require_program python
-data=$(realpath "$data") cv=$(realpath "$cv") cache=$(realpath -m "$cache")
+data=$(given_path "$data") cv=$(given_path "$cv")
+if [[ -z $cache ]]; then cache=$PWD/downloads/flac; else cache=$(given_path "$cache"); fi
 directions=$(python local/prepare.py --names --direction "$direction") || exit 1
 
 # The languages of one side, without repetition.

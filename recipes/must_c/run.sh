@@ -13,9 +13,9 @@ system_options st-asr unigram
 parse_options "$@"
 
 [[ -n $data ]] || die "--data is needed: the directory that holds en-de, en-fr, ..."
-[[ -d $data ]] || die "--data $data: no such directory"
-data=$(realpath "$data")
-if [[ -n $parallel ]]; then parallel=$(realpath -m "$parallel"); fi
+[[ -d $(given_path "$data") ]] || die "--data $data: no such directory"
+data=$(given_path "$data")
+if [[ -n $parallel ]]; then parallel=$(given_path "$parallel"); fi
 langs=$lang
 if [[ $lang == all ]]; then langs=$ALL; fi
 langs=${langs//,/ }
