@@ -1,0 +1,303 @@
+#!/usr/bin/env bash
+# Text pre-training on the Bible in eight languages, and what it is worth for translation: language
+# models, denoising, MASS and mRASP, fine-tuned on a low-resource pair and on a pair that
+# pre-training never saw; unsupervised translation; back-translation; distillation.
+source "$(dirname "${BASH_SOURCE[0]}")/../common/recipe.sh"
+
+describe "Text pre-training and translation on public-domain Bible versions."
+option size s "of the models: s for two cores, m for a GPU, tiny for a smoke test" tiny s m
+option systems "main" "what is trained: of main, more, exotic, unmt, bt, kd, or \"all\""
+option seeds "1" "seeds, every training once for each, such as \"1 2 3\""
+option texts bible "what pre-training reads beside the Bible: nothing, or help and sentences" bible all
+option low ro-en "the low-resource pair; pre-training sees both its languages"
+option exotic it-pt "a pair of languages that pre-training never sees"
+option close es-pt "the pair of unsupervised translation"
+option languages "en de fr es ru ro" "of pre-training"
+option verses 5000 "training verses of the low-resource and of the exotic pair" int
+option longest 30 "words of a verse at most" int
+option rows 120000 "rows of each pre-training mixture" int
+option pieces 6000 "of the shared vocabulary" int
+option updates "" "of a pre-training (s: 2000)"
+option tune-updates "" "of a fine-tuning, and of a training from random weights (s: 1200)"
+option minutes "" "longest time of one training; without it updates alone count"
+option beam 5 "hypotheses kept in decoding" int
+option averaged 3 "checkpoints averaged, the newest" int
+option samples 1000 "bootstrap resamples" int
+option downloads downloads "where what was fetched lies"
+parse_options "$@"
+
+[[ $seeds =~ ^[0-9]+(\ [0-9]+)*$ ]] || die "--seeds takes whole numbers with a space between, not '$seeds'"
+for one in updates tune_updates minutes; do
+    [[ ${!one} =~ ^[0-9]*$ ]] || die "--${one//_/-} takes a whole number, not '${!one}'"
+done
+KNOWN="main more exotic unmt bt kd"
+[[ $systems == all ]] && systems=$KNOWN
+for one in $systems; do
+    [[ " $KNOWN " == *" $one "* ]] || die "--systems takes some of: $KNOWN, not '$one'"
+done
+for one in "$low" "$exotic" "$close"; do
+    [[ $one =~ ^[a-z]+-[a-z]+$ ]] || die "'$one' does not name a pair (such as ro-en)"
+done
+case $size in
+tiny) : "${updates:=10}" "${tune_updates:=10}" ;;
+s) : "${updates:=2000}" "${tune_updates:=1200}" ;;
+m) : "${updates:=40000}" "${tune_updates:=20000}" ;;
+esac
+require_program python stk-train stk-decode stk-score stk-data stk-average
+export SIZE=$size FIRST=${close%-*} SECOND=${close#*-}
+work_in "exp/$size"
+require_space "$WORK" 500
+limits="size updates averaged minutes"
+tuning="size tune-updates averaged minutes beam"
+
+fetch() { python local/fetch.py --out "$downloads"; }
+
+prepare() {
+    # shellcheck disable=SC2086
+    python local/make_sets.py --database "$downloads/bible.db" --out "$WORK/data/bible" \
+        --languages $languages --low "$low" --exotic "$exotic" --close "$close" \
+        --verses "$verses" --longest "$longest"
+}
+
+other_text() {
+    if [[ $texts == all ]]; then
+        python local/other_text.py --package "$downloads/debian" --bible "$WORK/data/bible" \
+            --out "$WORK/data/pairs-other" --longest "$longest"
+    fi
+}
+
+make_lexicons() {
+    # shellcheck disable=SC2086
+    python local/lexicons.py --pairs "$WORK/data/bible/pairs" --languages ${languages/en/} \
+        --dictionaries "$downloads/debian" --out "$WORK/data"
+}
+
+mixtures() {
+    # shellcheck disable=SC2086
+    python local/mixture.py --data "$WORK/data" --languages $languages --rows "$rows"
+}
+
+make_vocabulary() {
+    local tags
+    tags=$(cd "$WORK/data/bible/mono" && printf '%s\n' *.jsonl | sed 's/\.jsonl$//')
+    # shellcheck disable=SC2086
+    stk-data vocab "$WORK/data/vocab.jsonl" --fields src_text --size "$pieces" --coverage 0.9999 \
+        --tags $tags bt --out "$WORK/vocab"
+    stk-data counts "$WORK/data/vocab.jsonl" --vocab "$WORK/vocab" \
+        --out "$WORK/vocab/counts.npy"
+}
+
+# train SEED NAME CONF UPDATES [NAME=VALUE...]: one training and the mean of its last checkpoints.
+# What is named NAME=VALUE is read by the configuration, see conf/direct.yaml.
+train() {
+    local run=$WORK/seed$1 updates=$4 more=()
+    if [[ -n $minutes ]]; then more=("training.max_minutes=$minutes"); fi
+    if [[ $size != tiny ]]; then more+=("checkpoint.every=$((updates / 10 + 1))"); fi
+    (
+        export "RUN=$run" "NAME=$2" "${@:5}"
+        measured "$run/measured/$2.json" stk-train "conf/$3.yaml" "seed=$1" \
+            "training.max_updates=$updates" "schedule.total=$updates" \
+            "schedule.warmup=$((updates / 10))" "checkpoint.keep_last=$averaged" "${more[@]}"
+    )
+    average_last "$run/$2" "$averaged" "$run/averaged/$2"
+}
+
+# translate SEED NAME PAIR [MORE CHECKPOINTS...]: the pair's test set; several are an ensemble.
+translate() {
+    local run=$WORK/seed$1 name=$2 pair=$3 from=("$WORK/seed$1/averaged/$2")
+    if (($# > 3)); then from=("${@:4}"); fi
+    measured "$run/measured/decode-$name-$pair.json" stk-decode --checkpoint "${from[@]}" \
+        --task translation --manifest "$WORK/data/bible/pairs/$pair/test.jsonl" --beam "$beam" \
+        --output "$run/decoded/$pair/$name.jsonl" --summary "$run/decoded/$pair/$name.json"
+}
+
+# tune SEED NAME CONF PAIR [NAME=VALUE...]: one training on a pair, and its test set translated.
+tune() {
+    train "$1" "$2" "$3" "$tune_updates" "PAIR=$4" "TRAIN=bible/pairs/$4/train" "${@:5}"
+    translate "$1" "$2" "$4"
+}
+
+# score SEED TABLE PAIR NAME...: BLEU and chrF of systems; each is compared with the first by
+# resampling.
+score() {
+    local run=$WORK/seed$1 name files=()
+    for name in "${@:4}"; do files+=("$run/decoded/$3/$name.jsonl"); done
+    stk-score --hyp "${files[@]}" --ref "$WORK/data/bible/pairs/$3/test.jsonl" \
+        --metric bleu chrf --bootstrap "$samples" --json "$run/scores/$2.json"
+}
+
+# similarity SEED: cosines of dictionary pairs that substitution never had, without substitution and
+# with it, and a picture of both.
+similarity() {
+    local run=$WORK/seed$1
+    stk-data similarity --checkpoint "$run/averaged/mrasp-plain" "$run/averaged/mrasp" --view text \
+        --lexicon "$WORK"/data/heldout/*.tsv --out "$run/similarity/mrasp.json" \
+        --plot "$run/similarity/mrasp.png"
+}
+
+# unsupervised SEED: both directions of the close pair.
+unsupervised() {
+    train "$1" unmt unmt "$updates" "UNMT_THIRD=$((updates / 3))"
+    translate "$1" unmt "$close"
+    python local/copies.py --manifest "$WORK/data/bible/pairs/$close/test.jsonl" \
+        --out "$WORK/seed$1/decoded/$close/copy.jsonl"
+    python local/curve.py --run "$WORK/seed$1/unmt" --out "$WORK/seed$1/unmt-curve.png"
+}
+
+# back_translate SEED ROUND MODEL: the target language's training verses into the source language.
+back_translate() {
+    local run=$WORK/seed$1 target=${low#*-} source=${low%-*}
+    python local/take.py --manifest "$WORK/data/bible/mono/$target.jsonl" \
+        --without "$WORK/data/bible/pairs/$low/train.jsonl" --count "$((verses * 2))" \
+        --target-lang "$source" --out "$run/made/$2-text.jsonl"
+    stk-decode --checkpoint "$run/averaged/$3" --task translation --beam 1 \
+        --manifest "$run/made/$2-text.jsonl" --output "$run/made/$2-decoded.jsonl"
+    stk-data synthetic "$run/made/$2-text.jsonl" "$run/made/$2-decoded.jsonl" \
+        "$run/made/$2.jsonl" --side source
+}
+
+# iterate SEED: a second round, whose sources are from a reverse model that was itself trained
+# with back-translations by the first round's forward model.
+iterate() {
+    local run=$WORK/seed$1 target=${low#*-} source=${low%-*}
+    local back=$target-$source
+    python local/take.py --manifest "$WORK/data/bible/mono/$source.jsonl" \
+        --without "$WORK/data/bible/pairs/$low/train.jsonl" --count "$((verses * 2))" \
+        --target-lang "$target" --out "$run/made/forward-text.jsonl"
+    stk-decode --checkpoint "$run/averaged/bt-tagged" --task translation --beam 1 \
+        --manifest "$run/made/forward-text.jsonl" \
+        --output "$run/made/forward-decoded.jsonl"
+    stk-data synthetic "$run/made/forward-text.jsonl" \
+        "$run/made/forward-decoded.jsonl" "$run/made/forward.jsonl" --side source
+    train "$1" reverse2 back-translated "$tune_updates" "PAIR=$back" SYNTHETIC=forward MARK=bt \
+        "TRAIN=bible/pairs/$back/train"
+    back_translate "$1" round2 reverse2
+    tune "$1" bt-iterated back-translated "$low" SYNTHETIC=round2 MARK=bt
+}
+
+# distill SEED: training sources as the teacher translates them.
+distill() {
+    local run=$WORK/seed$1 train=$WORK/data/bible/pairs/$low/train.jsonl
+    stk-decode --checkpoint "$run/averaged/tune-mrasp" --task translation --beam "$beam" \
+        --manifest "$train" --output "$run/made/distilled-decoded.jsonl"
+    stk-data synthetic "$train" "$run/made/distilled-decoded.jsonl" \
+        "$run/made/distilled.jsonl" --side target
+    mkdir -p "$WORK/data/distilled"
+    cp "$run/made/distilled.jsonl" "$WORK/data/distilled/seed$1.jsonl"
+    train "$1" sequence-distilled direct "$tune_updates" "PAIR=$low" "TRAIN=distilled/seed$1"
+    translate "$1" sequence-distilled "$low"
+}
+
+table() {
+    # shellcheck disable=SC2086
+    python local/score_table.py --work "$WORK" --seeds $seeds --out "$WORK/table.md"
+}
+
+stage 1 fetch fetch --uses downloads --inputs "local/fetch.py"
+stage 2 prepare prepare --uses "languages low exotic close verses longest" --clears "$WORK/data" \
+    --inputs "local/make_sets.py local/verse_split.py local/versions.py"
+stage 3 other-text other_text --uses "texts longest" --clears "$WORK/data/pairs-other" \
+    --inputs "local/other_text.py local/help_pages.py local/everyday.py"
+stage 4 lexicons make_lexicons --after prepare --inputs local/lexicons.py \
+    --clears "$WORK/data/lexicons $WORK/data/heldout"
+stage 5 mixtures mixtures --after "prepare other-text" --uses rows --inputs local/mixture.py \
+    --clears "$WORK/data/pretrain"
+stage 6 vocab make_vocabulary --uses pieces --clears "$WORK/vocab"
+
+# pretrained SEED NAME SIZE_KIND: declares the stage of a pre-training.
+pretrained() {
+    stage 7 "$2-$1" train "$1" "$2" "$2" "$updates" --after "vocab lexicons" --uses "$limits" \
+        --inputs "conf/$2.yaml conf/size/$3-$size.yaml" \
+        --clears "$WORK/seed$1/$2 $WORK/seed$1/averaged/$2"
+}
+
+# tuned SEED NAME CONF PAIR AFTER [NAME=VALUE...]: declares the stage of a training on a pair.
+tuned() {
+    stage 8 "$2-$1" tune "$1" "$2" "$3" "$4" "${@:6}" --after "$5" --uses "$tuning" \
+        --inputs "conf/$3.yaml conf/direct.yaml conf/size/nmt-$size.yaml" \
+        --clears "$WORK/seed$1/$2 $WORK/seed$1/averaged/$2 $WORK/seed$1/decoded/$4/$2.jsonl"
+    made+=" $2-$1"
+}
+
+# scored SEED TABLE PAIR NAME...: declares the stage that scores systems beside the first.
+scored() {
+    stage 9 "score-$2-$1" score "$@" --after "$made" --uses samples \
+        --clears "$WORK/seed$1/scores/$2.json"
+    ended+=" score-$2-$1"
+}
+
+ended=""
+for one in $seeds; do
+    pre="mlm mbart mass mrasp mrasp-plain" names=""
+    if [[ " $systems " == *" more "* ]]; then pre+=" clm tlm"; fi
+    [[ $systems != unmt ]] || pre=""
+    for name in $pre; do
+        kind=nmt
+        if [[ $name == *lm ]]; then kind=lm; fi
+        pretrained "$one" "$name" "$kind"
+    done
+    if [[ " $systems " == *" main "* || " $systems " == *" kd "* || " $systems " == *" bt "* ]]; then
+        made=""
+        tuned "$one" direct direct "$low" vocab
+        for name in $pre; do
+            base=tune
+            if [[ $name == *lm ]]; then base=tune-lm; fi
+            tuned "$one" "tune-$name" "$base" "$low" "$name-$one" "FROM=$name"
+            names+=" tune-$name"
+        done
+        stage 8 "ensemble-$one" translate "$one" ensemble "$low" "$WORK/seed$one/averaged/tune-mrasp" \
+            "$WORK/seed$one/averaged/tune-mrasp-plain" --uses beam \
+            --after "tune-mrasp-$one tune-mrasp-plain-$one" \
+            --clears "$WORK/seed$one/decoded/$low/ensemble.jsonl"
+        made+=" ensemble-$one"
+        # shellcheck disable=SC2086
+        scored "$one" main "$low" direct $names ensemble
+        stage 10 "similarity-$one" similarity "$one" --after "$made" \
+            --clears "$WORK/seed$one/similarity"
+        ended+=" similarity-$one"
+    fi
+    if [[ " $systems " == *" exotic "* ]]; then
+        made=""
+        tuned "$one" exotic-direct direct "$exotic" vocab
+        for name in mlm mbart mass mrasp; do
+            base=tune
+            if [[ $name == *lm ]]; then base=tune-lm; fi
+            tuned "$one" "exotic-$name" "$base" "$exotic" "$name-$one" "FROM=$name"
+        done
+        scored "$one" exotic "$exotic" exotic-direct exotic-mlm exotic-mbart exotic-mass \
+            exotic-mrasp
+    fi
+    if [[ " $systems " == *" unmt "* ]]; then
+        pretrained "$one" unmt-lm lm
+        stage 8 "unmt-$one" unsupervised "$one" --after "unmt-lm-$one" --uses "$limits beam" \
+            --inputs "conf/unmt.yaml conf/direct.yaml conf/size/nmt-$size.yaml local/copies.py" \
+            --clears "$WORK/seed$one/unmt $WORK/seed$one/averaged/unmt"
+        made="unmt-$one"
+        scored "$one" unsupervised "$close" copy unmt
+    fi
+    if [[ " $systems " == *" bt "* ]]; then
+        made="" back=${low#*-}-${low%-*}
+        tuned "$one" reverse tune "$back" "mrasp-$one" FROM=mrasp
+        stage 8 "round1-$one" back_translate "$one" round1 reverse --uses verses \
+            --after "reverse-$one" --inputs local/take.py
+        made="direct-$one"
+        tuned "$one" bt-plain back-translated "$low" "round1-$one" SYNTHETIC=round1
+        tuned "$one" bt-noised back-translated "$low" "round1-$one" SYNTHETIC=round1 \
+            OBJECTIVE=noised_translation
+        tuned "$one" bt-tagged back-translated "$low" "round1-$one" SYNTHETIC=round1 MARK=bt
+        stage 8 "bt-iterated-$one" iterate "$one" --after "bt-tagged-$one" \
+            --uses "$tuning verses" --clears "$WORK/seed$one/bt-iterated $WORK/seed$one/reverse2"
+        made+=" bt-iterated-$one"
+        scored "$one" back-translation "$low" direct bt-plain bt-noised bt-tagged bt-iterated
+    fi
+    if [[ " $systems " == *" kd "* ]]; then
+        made="direct-$one"
+        stage 8 "sequence-distilled-$one" distill "$one" --after "tune-mrasp-$one direct-$one" \
+            --uses "$tuning" --clears "$WORK/seed$one/sequence-distilled"
+        made+=" sequence-distilled-$one"
+        tuned "$one" word-distilled word-distilled "$low" "tune-mrasp-$one" TEACHER=tune-mrasp
+        scored "$one" distillation "$low" direct sequence-distilled word-distilled
+    fi
+done
+stage 11 table table --uses seeds --inputs local/score_table.py --after "$ended"
+run_stages

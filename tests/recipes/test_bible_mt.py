@@ -1,0 +1,222 @@
+"""The recipe bible_mt: what it prepares, and all of it at size tiny."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import everyday
+import help_pages
+import lexicons
+import make_sets
+import mixture
+import other_text
+import pytest
+import score_table
+import verse_split
+from bible import write_bible, write_packages
+from recipe_runs import copy_of_recipes, run
+
+from stk.data.lexicon import load_lexicon
+from stk.data.manifest import read_manifest
+from stk.data.normalise import normalise
+from stk.errors import StkError
+
+PLAN = make_sets.Plan(
+    languages=("en", "de", "fr", "es", "ru", "ro"),
+    low="ro-en",
+    exotic="it-pt",
+    close="es-pt",
+    verses=50,
+    longest=30,
+)
+
+
+@pytest.fixture(scope="module")
+def downloads(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("downloads")
+    write_bible(directory / "bible.db")
+    write_packages(directory / "debian")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def data(downloads: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the stages before the vocabulary make."""
+    out = tmp_path_factory.mktemp("data")
+    make_sets.prepare(downloads / "bible.db", out / "bible", PLAN)
+    other_text.make(downloads / "debian", out / "bible", out / "pairs-other", 30)
+    others = [lang for lang in PLAN.languages if lang != "en"]
+    lexicons.make(out / "bible/pairs", downloads / "debian", out, others, 1000)
+    mixture.make(out, PLAN.languages, 600, 5.0)
+    return out
+
+
+def place(name: str) -> str:
+    """Chapter and verse of an id, whatever version or set it is in."""
+    return ".".join(name.split("-")[-1].split("#")[0].split(".")[-2:])
+
+
+def test_sets_share_no_verse_and_no_sentence(data: Path) -> None:
+    """Across versions, languages, and monolingual and parallel text."""
+    places: dict[str, set[str]] = {}
+    texts: dict[str, set[str]] = {}
+    for file in (data / "bible").rglob("*.jsonl"):
+        side = "dev" if file.parent.name == "mono-dev" else file.stem
+        side = side if side in ("dev", "test") else "train"
+        for row in read_manifest(file):
+            places.setdefault(side, set()).add(place(row.id))
+            found = (t for t in (row.src_text, row.tgt_text) if t)
+            texts.setdefault(side, set()).update(normalise(t, "lower-nopunct") for t in found)
+    for one, other in (("train", "dev"), ("train", "test"), ("dev", "test")):
+        assert places[one].isdisjoint(places[other]) and texts[one].isdisjoint(texts[other])
+    assert len(places["train"]) > 300 and len(places["test"]) > 3
+
+
+def test_verses_that_read_alike_stay_together() -> None:
+    verses = {(1, 1, i): f"Verse {i}." for i in range(400)}
+    other = {(1, 1, i): f"Vers {i}" for i in range(400)} | {(1, 1, 7): "Vers 300!"}
+    sides = verse_split.split([verses, other])
+    assert sides[1, 1, 7] == sides[1, 1, 300]
+    counts = {side: list(sides.values()).count(side) for side in ("train", "dev", "test")}
+    assert counts["train"] > 370 and 4 <= counts["test"] <= 22 and counts["dev"] >= 1
+
+
+def test_pairs_and_halves(data: Path) -> None:
+    bible = data / "bible"
+    for pair in ("ro-en", "en-ro", "it-pt"):
+        assert len(read_manifest(bible / f"pairs/{pair}/train.jsonl")) == 50
+    there, back = (read_manifest(bible / f"pairs/{p}/train.jsonl") for p in ("ro-en", "en-ro"))
+    assert {place(r.id) for r in there} == {place(r.id) for r in back}
+    (row, *_) = there
+    assert row.src_lang == "ro" and row.tgt_lang == "en" and row.tgt_text
+    assert "(" not in row.src_text  # numbers of other countings are gone
+    assert not (bible / "pairs/es-pt/train.jsonl").exists()
+    halves = [
+        {place(r.id) for r in read_manifest(bible / f"halves/{x}.jsonl")} for x in ("es", "pt")
+    ]
+    assert halves[0] and halves[1] and halves[0].isdisjoint(halves[1])
+    doc = {row.doc for row in read_manifest(bible / "mono/en.jsonl")}
+    assert {f"{version}.1.{chapter}" for version in "4k3" for chapter in range(1, 11)} == doc
+
+
+def test_mixtures(data: Path) -> None:
+    mono, multi = (read_manifest(data / f"pretrain/{name}.jsonl") for name in ("mono", "multi"))
+    assert {row.src_lang for row in mono} == set(PLAN.languages)
+    ways = {f"{row.src_lang}-{row.tgt_lang}" for row in multi}
+    assert ways == {w for x in PLAN.languages if x != "en" for w in (f"{x}-en", f"en-{x}")}
+    everything = {row.src_lang for row in read_manifest(data / "vocab.jsonl")}
+    assert everything == {*PLAN.languages, "it", "pt"}
+    assert {row.doc for row in mono} >= {"help/shared/page"}  # texts: all
+    low = sum(row.src_lang == "ro" for row in multi)
+    assert low > 30  # the temperature lifts the small pair
+
+
+def test_help_and_everyday_sentences(downloads: Path, data: Path) -> None:
+    rows = list(help_pages.read_help(downloads / "debian", "de"))
+    assert len(rows) == 60 and rows[0].src_lang == "en" and rows[0].tgt_text
+    (row,) = everyday.read_everyday(downloads / "debian")
+    assert (row.src_text, row.tgt_text) == ("The house is big.", "Das Haus ist groß.")
+    english: dict[str, set[str]] = {}
+    for file in (data / "pairs-other").rglob("*.jsonl"):
+        found = {normalise(str(r.src_text), "lower-nopunct") for r in read_manifest(file)}
+        english.setdefault(file.stem, set()).update(found)
+    assert english.pop("train").isdisjoint(set().union(*english.values()))
+    with pytest.raises(StkError, match="no pages of help there"):
+        list(help_pages.read_help(downloads, "de"))
+
+
+def test_held_out_words_are_in_no_lexicon(data: Path) -> None:
+    for lang in ("de", "ro"):
+        held = load_lexicon(data / f"heldout/en-{lang}.tsv")
+        forward = load_lexicon(data / f"lexicons/en-{lang}.tsv")
+        backward = load_lexicon(data / f"lexicons/{lang}-en.tsv")
+        assert held and not set(held) & set(forward)
+        assert not set(held) & {english for _, english in backward.pairs()}
+        assert not {found[0] for found in held.values()} & set(backward)
+    assert load_lexicon(data / "lexicons/en-de.tsv")["king"] == ("könig",)
+
+
+def test_faults(downloads: Path, tmp_path: Path) -> None:
+    with pytest.raises(StkError, match="no such database"):
+        make_sets.prepare(tmp_path / "none.db", tmp_path / "out", PLAN)
+    (tmp_path / "bad.db").write_text("not a database, whatever its name says")
+    with pytest.raises(StkError, match=r"bad\.db: not the database expected"):
+        make_sets.prepare(tmp_path / "bad.db", tmp_path / "out", PLAN)
+    write_bible(tmp_path / "less.db")
+    connection = sqlite3.connect(tmp_path / "less.db")
+    connection.execute("DELETE FROM bible WHERE bbName = 'u'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StkError, match=r"less\.db: no verses of version 'u' \(ro\)"):
+        make_sets.prepare(tmp_path / "less.db", tmp_path / "out", PLAN)
+    for changes, what in (
+        ({"low": "xx-en"}, "no version in 'xx'"),
+        ({"exotic": "it-de"}, "pre-training sees a side"),
+        ({"longest": 4}, "no text is left for mono/en"),
+    ):
+        plan = make_sets.Plan(**{**vars(PLAN), **changes})
+        with pytest.raises(StkError, match=what):
+            make_sets.prepare(downloads / "bible.db", tmp_path / "out", plan)
+    assert not (tmp_path / "out").exists()
+
+
+def test_table(tmp_path: Path) -> None:
+    for seed, shift in ((1, 0.0), (2, 1.0)):
+        rows, tests = [], []
+        for system, value in (("direct", 4.0), ("tune-mrasp", 9.0 + shift)):
+            for metric, factor in (("BLEU", 1), ("chrF2", 5)):
+                row = {"system": f"x/{system}.jsonl", "group": None, "name": metric}
+                rows.append(row | {"value": value * factor})
+        tests.append({"system_name": "x/tune-mrasp.jsonl", "metric": "BLEU", "p_value": 0.001})
+        file = tmp_path / f"seed{seed}/scores/ro-en-direct.json"
+        file.parent.mkdir(parents=True)
+        file.write_text(json.dumps({"scores": rows, "comparisons": tests}))
+    out = tmp_path / "table.md"
+    score_table.main(["--work", str(tmp_path), "--seeds", "1", "2", "--out", str(out)])
+    text = out.read_text()
+    assert "| direct | 4.0 ± 0.0 |  |  | 20.0 ± 0.0 |" in text
+    assert "| tune-mrasp | 9.5 ± 0.7 | +5.5 ± 0.7 | 0.001, 0.001 | 47.5 ± 3.5 |" in text
+    with pytest.raises(StkError, match="no scores there"):
+        score_table.main(["--work", str(out.parent), "--seeds", "3", "--out", str(out)])
+
+
+def test_options_are_checked(tmp_path: Path) -> None:
+    script = copy_of_recipes(tmp_path) / "bible_mt/run.sh"
+    for option, what in (
+        (("--systems", "magic"), "--systems takes some of: main"),
+        (("--seeds", "1,2"), "--seeds takes whole numbers"),
+        (("--low", "roen"), "'roen' does not name a pair"),
+        (("--tune-updates", "few"), "--tune-updates takes a whole number"),
+    ):
+        done = run(script, *option, programs=tmp_path / "bin")
+        assert done.returncode == 1 and what in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+def test_everything_at_size_tiny(tmp_path: Path, downloads: Path, warm: Path) -> None:
+    """Every stage and every system, without a network."""
+    script = copy_of_recipes(tmp_path) / "bible_mt/run.sh"
+    options = ["--size", "tiny", "--systems", "all", "--texts", "all", "--verses", "60", "--rows"]
+    options += ["600", "--pieces", "200", "--samples", "20", "--beam", "2", "--averaged", "2"]
+    done = run(
+        script, *options, "--downloads", str(downloads), programs=tmp_path / "bin", warm=warm
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    work = script.parent / "exp/tiny"
+    written = (work / "table.md").read_text()
+    tuned = [f"tune-{name}" for name in ("mlm", "clm", "tlm", "mbart", "mass", "mrasp")]
+    others = ["ensemble", "exotic-mrasp", "unmt", "bt-tagged", "bt-iterated", "word-distilled"]
+    for system in [*tuned, *others]:
+        assert f"| {system} |" in written
+    assert "| mrasp, seed 1 | en-de |" in written
+    assert (work / "seed1/similarity/mrasp.png").stat().st_size > 10000
+    assert (work / "seed1/unmt-curve.png").stat().st_size > 5000
+    tagged = [json.loads(line) for line in (work / "seed1/made/round1.jsonl").open()]
+    originals = {row.src_text for row in read_manifest(work / "data/bible/mono/en.jsonl")}
+    assert tagged and all(row["tgt_text"] in originals for row in tagged)
+    again = run(
+        script, *options, "--downloads", str(downloads), programs=tmp_path / "bin", warm=warm
+    )
+    assert again.returncode == 0 and "begins" not in again.stdout
