@@ -30,25 +30,38 @@ def load_mapping(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, A
         path: YAML file whose top level is a mapping. ``base: other.yaml`` (relative to the
             file) loads another file first, over which this one's keys are merged; of a list of
             files each is merged over those before it.
-        overrides: ``key.sub=value`` strings; the value is parsed as YAML.
+        overrides: ``key.sub=value`` strings, ``key[0].sub=value`` for an entry of a list; the
+            value is parsed as YAML.
 
     Returns:
         Plain nested dictionaries, lists and scalars, interpolations resolved.
 
     Raises:
-        StkError: missing file, YAML that does not parse, an override without ``=``.
+        StkError: missing file, YAML that does not parse, an override without ``=`` or for a place
+            that cannot be.
     """
-    merged = _read(Path(path), seen=())
+    config = _read(Path(path), seen=())
     for override in overrides:
-        if "=" not in override:
-            raise StkError(f"override {override!r} is not of the form key=value")
+        _override(config, override)
     try:
-        config = OmegaConf.merge(merged, OmegaConf.from_dotlist(list(overrides)))
         plain = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise StkError(f"configuration does not resolve: {error}", file=path) from error
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
+
+
+def _override(config: Any, override: str) -> None:
+    """Merge one ``key=value`` into the configuration, in place."""
+    key, sign, value = override.partition("=")
+    if not sign:
+        raise StkError(f"override {override!r} is not of the form key=value")
+    try:
+        parsed: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={value}"]))
+        OmegaConf.update(config, key.strip(), parsed["value"], merge=True)
+    except Exception as error:  # OmegaConf, its YAML parser and Python's containers all raise here
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StkError(f"override {override!r} does not fit: {reason}") from error
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> Any:

@@ -79,6 +79,30 @@ def test_base_files_overrides_and_round_trip(tmp_path: Path) -> None:
     assert build(Outer, load_mapping(again)) == made
 
 
+def test_overrides_reach_into_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLACE", "here")
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "streams:\n  - {name: a, batch: {max: 1}}\n  - {name: b}\ninner: {x: 1, y: 2}\n"
+    )
+    changes = ["streams[0].batch.max=5", "streams[1].weight=2.0", "inner={x: 3}"]
+    found = load_mapping(file, [*changes, "where=${oc.env:PLACE}/a=b", "none=null"])
+    assert found["streams"] == [
+        {"name": "a", "batch": {"max": 5}},
+        {"name": "b", "weight": 2.0},
+    ]
+    assert found["inner"] == {"x": 3, "y": 2}
+    assert found["where"] == "here/a=b" and found["none"] is None
+    assert load_mapping(file, ["streams=[{name: c}]"])["streams"] == [{"name": "c"}]
+
+
+@pytest.mark.parametrize("override", ["streams[2].name=x", "streams.name=x", "inner=[1]", "a=[1"])
+def test_an_override_that_fits_nowhere(tmp_path: Path, override: str) -> None:
+    (tmp_path / "run.yaml").write_text("streams: [{name: a}]\ninner: {x: 1}\n")
+    with pytest.raises(StkError, match="override .* does not fit"):
+        load_mapping(tmp_path / "run.yaml", [override])
+
+
 def test_unreadable_files_name_themselves(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1, 2\n")
