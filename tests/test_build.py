@@ -68,6 +68,36 @@ def test_torch_without_cuda(setup: dict[str, Any], nvcc: Path, capsys: Any) -> N
     assert "CPU kernels only: this torch has no CUDA" in capsys.readouterr().err
 
 
+def test_no_compiler_is_one_line(
+    setup: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))  # with no bin/nvcc in it
+    assert setup["cuda_toolkit"](torch_with("13.0")) is None
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "CPU kernels only: no nvcc found; put CUDA 13.0" in said
+    monkeypatch.setenv("STK_CUDA", "1")
+    with pytest.raises(SystemExit, match="STK_CUDA=1, but no nvcc found"):
+        setup["cuda_toolkit"](torch_with("13.0"))
+
+
+def test_headers_and_libraries_of_the_cuda_wheels_are_found(
+    setup: dict[str, Any], tmp_path: Path
+) -> None:
+    site = tmp_path / "site-packages"
+    for folder in ("torch", "nvidia/cu13/include", "nvidia/cu13/lib", "nvidia/nccl/include"):
+        (site / folder).mkdir(parents=True)
+    (site / "nvidia/cu13/lib/libcudart.so.13").touch()
+    torch = torch_with("13.0")
+    torch.__file__ = str(site / "torch" / "__init__.py")
+    folders = [str(site / "nvidia" / name / "include") for name in ("cu13", "nccl")]
+    assert setup["wheel_dirs"](torch, "include") == folders
+    found = setup["cudart"](torch, tmp_path / "toolkit")
+    assert found == ([str(site / "nvidia/cu13/lib")], ["-l:libcudart.so.13"])
+    (site / "nvidia/cu13/lib/libcudart.so.13").unlink()
+    with pytest.raises(SystemExit, match=r"stk: no libcudart\.so\.13 in "):
+        setup["cudart"](torch, tmp_path / "toolkit")
+
+
 def test_switches(setup: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setenv("STK_CUDA", "yes")
     with pytest.raises(SystemExit, match="STK_CUDA=yes is not understood: use 0 or 1"):

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from stk.ops import attention
 from stk.ops.reference import attention as reference
@@ -280,48 +281,35 @@ def test_opcheck(kernel: None, dropout_p: float) -> None:
     )
 
 
-@pytest.mark.parametrize("training", [True, False])
-def test_one_compilation_over_ten_steps(kernel: None, training: bool) -> None:
-    compilations = 0
-
-    def count(graph: torch.fx.GraphModule, example: list) -> object:  # type: ignore[type-arg]
-        nonlocal compilations
-        compilations += 1
-        from torch._dynamo.backends.debugging import aot_eager
-
-        return aot_eager(graph, example)
-
-    def step(query: Tensor, key: Tensor, value: Tensor, visible: Tensor, lengths: Tensor,
-             seed: Tensor, offset: Tensor) -> Tensor:  # fmt: skip
-        return attention(
-            query,
-            key,
-            value,
-            visible,
-            query_lengths=lengths,
-            dropout_p=0.1,
-            seed=seed,
-            offset=offset,
-        )
+@pytest.mark.parametrize(
+    ("training", "form"),
+    [(True, "tensors"), (False, "tensors"), (True, "numbers"), (True, "none")],
+)
+def test_one_compilation_over_ten_steps(kernel: None, training: bool, form: str) -> None:
+    def step(
+        tensors: tuple[Tensor, ...], visible: Tensor, lengths: Tensor, **random: object
+    ) -> Tensor:
+        return attention(*tensors, visible, query_lengths=lengths, dropout_p=0.1, **random)  # type: ignore[arg-type]
 
     torch._dynamo.reset()
-    compiled = torch.compile(step, backend=count, fullgraph=True, dynamic=True)
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(step, backend=counter, fullgraph=True, dynamic=True)
     for index in range(10):
         queries, keys = 5 + 3 * index, 40 + index
         tensors = inputs(index, 2, 2, queries, keys, 16, 16)
         if not training:
             tensors = tuple(tensor.detach() for tensor in tensors)  # type: ignore[assignment]
         visible = torch.randint(1, keys + 1, (2, queries), generator=seeded(index))
-        rest = (
-            visible,
-            torch.tensor([queries, index]),
-            torch.tensor(index),
-            torch.tensor(2 * index),
-        )
-        expected = step(*tensors, *rest)
-        result = compiled(*tensors, *rest)
-        torch.testing.assert_close(result, expected)
+        lengths = torch.tensor([queries, index])
+        random: dict[str, object] = {"seed": 1003 + 5 * index, "offset": 502 + index}
+        if form == "tensors":
+            random = {name: torch.tensor(value) for name, value in random.items()}
+        if form == "none":
+            random = {}
+        result = compiled(tensors, visible, lengths, **random)
+        if form != "none":
+            torch.testing.assert_close(result, step(tensors, visible, lengths, **random))
         if training:
             result.sum().backward()
             assert tensors[0].grad is not None
-    assert compilations == 1
+    assert counter.frame_count == 1
