@@ -2,15 +2,13 @@
 #include <algorithm>
 
 #include "attention/attention_backward.cuh"
+#include "common/cuda_reduce.cuh"
+#include "common/cuda_vec.cuh"
 
 namespace stk::prefix_attention {
 namespace {
 
 constexpr int kPrepareThreads = 128;
-
-__device__ __forceinline__ float to_float(float x) { return x; }
-__device__ __forceinline__ float to_float(__half x) { return __half2float(x); }
-__device__ __forceinline__ float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
 
 // delta = sum of grad * output, one warp per query; zero for padded queries, whose rows are not read.
 template <typename T>
@@ -25,8 +23,7 @@ __global__ void __launch_bounds__(kPrepareThreads) delta_kernel(const __grid_con
     const T* output = head_of<const T>(p.output, b, h) + i * p.output.row;
     for (int c = lane; c < s.value_width; c += 32) sum += to_float(grad[c]) * to_float(output[c]);
   }
-#pragma unroll
-  for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+  sum = warp_sum(sum);
   if (lane == 0) p.delta[(static_cast<int64_t>(b) * s.heads + h) * s.query_count + i] = sum;
 }
 

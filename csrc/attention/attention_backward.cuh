@@ -18,6 +18,8 @@ struct BackwardTile {
   // Of these a warp takes so many at once: what fits in registers beside one sum, or beside two.
   static constexpr int kKeyChunk = 32;
   static constexpr int kQueryChunk = D == (kNarrow ? 64 : 128) ? 16 : 32;
+  // The widest fp32 heads leave the kernel of keys and values no register for sums of their own.
+  static constexpr bool kSumsInside = !kNarrow && D > 64;
   static constexpr int kOwnedTile = kOwned * kPitch<T, D>;
   static constexpr int kVisitedTile = kVisited * kPitch<T, D>;
   static constexpr int kBytes = (2 * kOwnedTile + 4 * kVisitedTile) * static_cast<int>(sizeof(T));
@@ -173,8 +175,8 @@ __global__ void __launch_bounds__(BackwardTile<T, D>::kThreads)
       multiply_abt<T, D, MT, NT>(slopes, values, row0, tile_grads, column, lane);
       differentiate_keys<MT, NT>(scores, slopes, rows, stage, column, start + row0, s,
                                  head_row + tile * Tile::kVisited + column, lane);
-      multiply_weights<T, D, MT, NT>(value_grad, scores, tile_grads, column, lane);
-      multiply_weights<T, D, MT, NT>(key_grad, slopes, tile_queries, column, lane);
+      multiply_weights<T, D, Tile::kSumsInside>(value_grad, scores, tile_grads, column, lane);
+      multiply_weights<T, D, Tile::kSumsInside>(key_grad, slopes, tile_queries, column, lane);
     }
     if (threadIdx.x < Tile::kVisited) rows.put(stage ^ 1, threadIdx.x, row);
     __syncthreads();
@@ -304,7 +306,7 @@ __global__ void __launch_bounds__(BackwardTile<T, D>::kThreads)
       multiply_abt<T, D, MT, NT>(scores, queries, row0, tile_keys, chunk, lane);
       multiply_abt<T, D, MT, NT>(slopes, grads, row0, tile_values, chunk, lane);
       differentiate_queries<MT, NT>(scores, slopes, own, key0, s, first_row + (lane >> 2), lane);
-      multiply_weights<T, D, MT, NT>(query_grad, slopes, tile_keys, chunk, lane);
+      multiply_weights<T, D>(query_grad, slopes, tile_keys, chunk, lane);
     }
     __syncthreads();
   }

@@ -71,12 +71,12 @@ struct Counts {
   }
 };
 
-Dropout dropout_of(double p, const Optional& seed, const Optional& offset) {
+Dropout dropout_of(double p, const Optional& seed, const Optional& offset, const at::Tensor& query) {
   Dropout dropout;
   dropout.threshold = dropout_threshold(p);
   if (!dropout.on()) return dropout;
   TORCH_CHECK_VALUE(seed && offset, kOp, ": dropout needs seed and offset");
-  const Seed given = seed_argument(kOp, *seed, *offset);
+  const Seed given = seed_argument(kOp, *seed, *offset, query, "query");
   dropout.seed = given.key();
   dropout.offset = given.stream();
   dropout.factor = 1.0 / (1.0 - p);
@@ -130,7 +130,7 @@ std::tuple<at::Tensor, at::Tensor> attention_cpu(const at::Tensor& query_in, con
   check_inputs(query_in, key_in, value_in, visible, query_lengths, dropout_p);
   const at::Tensor query = dense_rows(query_in), key = dense_rows(key_in), value = dense_rows(value_in);
   const Counts counts(visible, query_lengths, query.size(2), key.size(2));
-  const Dropout dropout = dropout_of(dropout_p, seed, offset);
+  const Dropout dropout = dropout_of(dropout_p, seed, offset, query);
   at::Tensor output = empty_heads(query, query.size(2), value.size(3));
   const auto wide = query.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   at::Tensor logsumexp = at::empty({query.size(0), query.size(1), query.size(2)},
@@ -168,7 +168,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> attention_backward_cpu(
   const at::Tensor grad = dense_rows(grad_in), output = dense_rows(output_in);
   const at::Tensor logsumexp = logsumexp_in.contiguous();
   const Counts counts(visible, query_lengths, query.size(2), key.size(2));
-  const Dropout dropout = dropout_of(dropout_p, seed, offset);
+  const Dropout dropout = dropout_of(dropout_p, seed, offset, query);
   at::Tensor query_grad = empty_heads(query, query.size(2), query.size(3));
   at::Tensor key_grad = empty_heads(key, key.size(2), key.size(3));
   at::Tensor value_grad = empty_heads(value, value.size(2), value.size(3));

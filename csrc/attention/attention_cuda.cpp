@@ -59,8 +59,10 @@ Rows rows_of(const at::Tensor& tensor) {
           tensor.stride(2)};
 }
 
-// The inputs as the kernels want them; holds the tensors that the pointers point at.
+// The inputs as the kernels want them; holds the tensors that the pointers point at, and makes their
+// device the current one once they are known to be on one.
 struct Inputs {
+  c10::cuda::OptionalCUDAGuard guard;
   at::Tensor query, key, value, visible, query_lengths;
   CudaShape shape{};
   double query_factor = 1.0;  // folded into the query, so that the scale is positive
@@ -68,7 +70,9 @@ struct Inputs {
   Inputs(const at::Tensor& query_in, const at::Tensor& key_in, const at::Tensor& value_in,
          const Optional& seen, const Optional& lengths, const Optional& seed, const Optional& offset,
          double scale, double dropout_p) {
+    check_on_cuda(kOp, "query", query_in);
     check_inputs(query_in, key_in, value_in, seen, lengths, dropout_p);
+    guard.set_device(query_in.device());
     check_limits(query_in, key_in, value_in);
     if (scale <= 0.0) query_factor = scale, scale = 1.0;
     query = aligned(query_factor == 1.0 ? query_in : query_in.mul(query_factor));
@@ -92,7 +96,7 @@ struct Inputs {
     shape.factor = 1.0 / (1.0 - dropout_p);
     if (shape.threshold > 0) {
       TORCH_CHECK_VALUE(seed && offset, kOp, ": dropout needs seed and offset");
-      shape.seed = seed_argument(kOp, *seed, *offset);
+      shape.seed = seed_argument(kOp, *seed, *offset, query_in, "query");
     }
   }
 
@@ -118,7 +122,6 @@ std::tuple<at::Tensor, at::Tensor> attention_cuda(const at::Tensor& query, const
                                                   const Optional& query_lengths, const Optional& seed,
                                                   const Optional& offset, double scale,
                                                   double dropout_p) {
-  const c10::cuda::CUDAGuard guard(query.device());
   const Inputs in(query, key, value, visible, query_lengths, seed, offset, scale, dropout_p);
   const Element element = element_of(query);
   at::Tensor output = result_like(query, query.size(2), value.size(3));
@@ -149,7 +152,6 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> attention_backward_cuda(
     const at::Tensor& output_in, const at::Tensor& logsumexp_in, const Optional& visible,
     const Optional& query_lengths, const Optional& seed, const Optional& offset, double scale,
     double dropout_p) {
-  const c10::cuda::CUDAGuard guard(query.device());
   const Inputs in(query, key, value, visible, query_lengths, seed, offset, scale, dropout_p);
   const Element element = element_of(query);
   TORCH_CHECK_VALUE(grad_in.sizes() == output_in.sizes(), kOp, ": grad has shape ", grad_in.sizes(),

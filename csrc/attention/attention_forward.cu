@@ -22,6 +22,9 @@ struct ForwardTile {
 #else
   static constexpr bool kQueriesInRegisters = kNarrow && D <= 64;
 #endif
+  // Blocks per multiprocessor that registers must allow; 0: as the compiler sees fit, which for the
+  // smallest fp32 tile is one register too few.
+  static constexpr int kBlocks = !kNarrow && D <= 32 ? 4 : 0;
   static constexpr int kKeyTile = kKeys * kPitch<T, D>;
   static constexpr int kBytes = (kQueries * kPitch<T, D> + 4 * kKeyTile) * static_cast<int>(sizeof(T));
 };
@@ -102,8 +105,8 @@ __device__ __forceinline__ void drop(float (&weights)[MT][NT][4], const DropoutB
 }
 
 template <typename T, int D>
-__global__ void __launch_bounds__(ForwardTile<T, D>::kThreads) forward_kernel(
-    const __grid_constant__ CudaForward p) {
+__global__ void __launch_bounds__(ForwardTile<T, D>::kThreads, ForwardTile<T, D>::kBlocks)
+    forward_kernel(const __grid_constant__ CudaForward p) {
   using Tile = ForwardTile<T, D>;
   constexpr int MT = Tile::kTilesM, NT = Tile::kKeys / 8, kSteps = D / kDepth<T>;
   extern __shared__ __align__(16) unsigned char memory[];
@@ -183,7 +186,7 @@ __global__ void __launch_bounds__(ForwardTile<T, D>::kThreads) forward_kernel(
     if (s.threshold > 0) {
       drop<MT, NT>(scores, DropoutBits(s), first_row + (lane >> 2), key0, s.factor, lane);
     }
-    multiply_weights<T, D, MT, NT>(output, scores, tile_values, 0, lane);
+    multiply_weights<T, D>(output, scores, tile_values, 0, lane);
     __syncthreads();
   }
 

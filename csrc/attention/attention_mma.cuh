@@ -1,7 +1,8 @@
 // Fragments of the tensor-core instructions, and products of warp tiles held in shared memory.
 //
-// fp16 and bf16 use mma.m16n8k16. fp32 uses mma.m16n8k8 on tf32 three times per product (each operand
-// split into a high and a low part; Ootomo and Yokota, 2022), which is as accurate as fp32 arithmetic.
+// fp16 and bf16 use mma.m16n8k16. fp32 uses mma.m16n8k8 on tf32 three times per product, each operand
+// split into a high and a low part, and sums up outside of the tensor cores, which truncate every sum
+// where fp32 arithmetic rounds (both after Ootomo and Yokota, 2022): as accurate as fp32 arithmetic.
 // In accumulators of both, thread (g, t) = (lane / 4, lane % 4) holds of each 16 x 8 tile
 //   c[0], c[1]: row g, columns 2t and 2t + 1;   c[2], c[3]: row g + 8, the same columns.
 #pragma once
@@ -10,6 +11,7 @@
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <type_traits>
 
 namespace stk::prefix_attention {
 
@@ -140,7 +142,8 @@ __device__ __forceinline__ void mma_tf32(float (&c)[4], const uint32_t (&a)[4], 
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-template <typename T>
+// c += a b. fp32: outside of the tensor cores, or where registers are short (`kInside`) within.
+template <typename T, bool kInside = false>
 __device__ __forceinline__ void mma(float (&c)[4], const FragmentA& a, const FragmentB& b) {
   if constexpr (std::is_same_v<T, __half>) {
     asm(
@@ -160,10 +163,16 @@ __device__ __forceinline__ void mma(float (&c)[4], const FragmentA& a, const Fra
     for (int i = 0; i < 4; ++i) split(a.x[i], a_high[i], a_low[i]);
 #pragma unroll
     for (int i = 0; i < 2; ++i) split(b.x[i], b_high[i], b_low[i]);
+    float apart[4] = {};
+    float(&sum)[4] = kInside ? c : apart;
     // The small terms first, so that they are not lost beside the large one.
-    mma_tf32(c, a_low, b_high);
-    mma_tf32(c, a_high, b_low);
-    mma_tf32(c, a_high, b_high);
+    mma_tf32(sum, a_low, b_high);
+    mma_tf32(sum, a_high, b_low);
+    mma_tf32(sum, a_high, b_high);
+    if constexpr (!kInside) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) c[i] += sum[i];
+    }
   }
 }
 
@@ -212,7 +221,7 @@ __device__ __forceinline__ void multiply_abt(float (&acc)[MT][NT][4],
 }
 
 // acc (MT * 16 rows x D columns) += weights (MT * 16 x NT * 8, accumulators) tile[k0 + ..][0..D).
-template <typename T, int D, int MT, int NT>
+template <typename T, int D, bool kInside = false, int MT, int NT>
 __device__ __forceinline__ void multiply_weights(float (&acc)[MT][D / 8][4],
                                                  const float (&weights)[MT][NT][4], const T* tile,
                                                  int k0, int lane) {
@@ -227,8 +236,8 @@ __device__ __forceinline__ void multiply_weights(float (&acc)[MT][D / 8][4],
       load_b_rows(tile, kPitch<T, D>, k0 + step * kDepth<T>, 8 * n, lane, first, second);
 #pragma unroll
       for (int m = 0; m < MT; ++m) {
-        mma<T>(acc[m][n], a[m], first);
-        mma<T>(acc[m][n + 1], a[m], second);
+        mma<T, kInside>(acc[m][n], a[m], first);
+        mma<T, kInside>(acc[m][n + 1], a[m], second);
       }
     }
   }

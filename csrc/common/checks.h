@@ -57,9 +57,12 @@ inline void check_lengths_values(const char* op, const char* name, const at::Ten
   }
 }
 
-// 0-dim tensor on the host or on a device -> Scalar. The tensor must outlive the launch.
+// 0-dim tensor -> Scalar; it is on the host, or on the device of `like`, where the kernel runs. The tensor
+// must outlive the launch.
 template <typename T>
-inline Scalar<T> scalar_argument(const char* op, const char* name, const at::Tensor& tensor) {
+inline Scalar<T> scalar_argument(const char* op, const char* name, const at::Tensor& tensor,
+                                 const at::Tensor& like, const char* like_name) {
+  if (!tensor.is_cpu()) check_device(op, name, tensor, like, like_name);
   TORCH_CHECK_VALUE(tensor.dim() == 0, op, ": ", name, " has shape ", tensor.sizes(),
                     " but expected a 0-dim tensor");
   check_dtype(op, name, tensor, tensor.scalar_type() == c10::CppTypeToScalarType<T>::value,
@@ -68,23 +71,10 @@ inline Scalar<T> scalar_argument(const char* op, const char* name, const at::Ten
   return {T{}, tensor.const_data_ptr<T>()};
 }
 
-// The same beside `like`: the scalar is on the host or on the device of `like`, where the kernel runs. A
-// call whose only tensor on a GPU is such a scalar ends here too.
-template <typename T>
-inline Scalar<T> scalar_argument(const char* op, const char* name, const at::Tensor& tensor,
-                                 const at::Tensor& like, const char* like_name) {
-  if (!tensor.is_cpu()) check_device(op, name, tensor, like, like_name);
-  return scalar_argument<T>(op, name, tensor);
-}
-
 inline Seed seed_argument(const char* op, const at::Tensor& seed, const at::Tensor& offset,
                           const at::Tensor& like, const char* like_name) {
   return {scalar_argument<int64_t>(op, "seed", seed, like, like_name),
           scalar_argument<int64_t>(op, "offset", offset, like, like_name)};
-}
-
-inline Seed seed_argument(const char* op, const at::Tensor& seed, const at::Tensor& offset) {
-  return {scalar_argument<int64_t>(op, "seed", seed), scalar_argument<int64_t>(op, "offset", offset)};
 }
 
 }  // namespace stk

@@ -35,6 +35,11 @@ inline Options check_inputs(const at::Tensor& states, const at::Tensor& given,
           blanks == "drop", blank};
 }
 
+// Scores (B, T, V) whose last dimension is dense.
+inline at::Tensor rows_contiguous(const at::Tensor& scores) {
+  return scores.size(2) <= 1 || scores.stride(2) == 1 ? scores : scores.contiguous();
+}
+
 inline void check_backward(const at::Tensor& grad, const std::optional<at::Tensor>& states,
                            const std::optional<at::Tensor>& scores, const at::Tensor& segments,
                            const at::Tensor& weights) {

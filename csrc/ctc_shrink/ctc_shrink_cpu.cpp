@@ -81,10 +81,6 @@ ScoreView<T> view_scores(const at::Tensor& scores, const int64_t* lengths) {
           scores.size(2), lengths};
 }
 
-at::Tensor rows_contiguous(const at::Tensor& scores) {
-  return scores.size(2) <= 1 || scores.stride(2) == 1 ? scores : scores.contiguous();
-}
-
 template <typename T>
 void label_all(const ScoreView<T>& view, int64_t clips, bool weighted, int64_t* labels, T* weights) {
   std::atomic<bool> finite{true};
@@ -203,7 +199,9 @@ void spread(const at::Tensor& grad, const at::Tensor& segments, const at::Tensor
   at::parallel_for(0, segments.numel(), grain, [&](int64_t begin, int64_t end) {
     for (int64_t frame = begin; frame < end; ++frame) {
       T* row = into + frame * width;
-      if (weight[frame] == T(0)) {
+      // A segment out of range, which no forward gives, must not lead out of bounds.
+      const bool inside = segment[frame] >= 0 && segment[frame] < frames;
+      if (weight[frame] == T(0) || !inside) {
         std::memset(row, 0, width * sizeof(T));
         continue;
       }
@@ -226,7 +224,7 @@ void score_gradients(const at::Tensor& grad, const at::Tensor& states, const at:
       for (int64_t first = 0, last; first < frames; first = last) {
         last = first + 1;
         while (last < frames && run[last] == run[first]) ++last;
-        if (run[first] < 0) {
+        if (run[first] < 0 || run[first] >= frames) {
           std::memset(into + first * view.width, 0, (last - first) * view.width * sizeof(T));
           continue;
         }

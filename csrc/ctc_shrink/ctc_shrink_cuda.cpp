@@ -13,18 +13,6 @@
 namespace stk {
 namespace {
 
-Dtype dtype_of(const char* op, const char* name, const at::Tensor& tensor) {
-  check_dtype(op, name, tensor, tensor.scalar_type() != at::kDouble,
-              "fp32, fp16 or bf16 on CUDA (the reference takes fp64)");
-  return tensor.scalar_type() == at::kHalf       ? Dtype::fp16
-         : tensor.scalar_type() == at::kBFloat16 ? Dtype::bf16
-                                                 : Dtype::fp32;
-}
-
-at::Tensor rows_contiguous(const at::Tensor& scores) {
-  return scores.size(2) <= 1 || scores.stride(2) == 1 ? scores : scores.contiguous();
-}
-
 Scores view_scores(const char* op, const at::Tensor& scores) {
   return {scores.const_data_ptr(), dtype_of(op, "scores", scores), scores.stride(0),
           scores.stride(1), scores.size(2)};
@@ -34,6 +22,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> ctc_shrink(
     const at::Tensor& states, const at::Tensor& given, const at::Tensor& lengths, int64_t blank,
     std::string reduce, std::string blanks) {
   constexpr const char* op = "ctc_shrink";
+  check_on_cuda(op, "states", states);
   const Options options = check_inputs(states, given, lengths, blank, reduce, blanks);
   const c10::cuda::CUDAGuard guard(states.device());
   const bool has_scores = given.is_floating_point();
@@ -72,6 +61,7 @@ std::tuple<at::Tensor, at::Tensor> ctc_shrink_backward(const at::Tensor& grad,
                                                        const at::Tensor& segments,
                                                        const at::Tensor& weights) {
   constexpr const char* op = "ctc_shrink_backward";
+  check_on_cuda(op, "grad", grad);
   check_backward(grad, states, scores, segments, weights);
   check_dtype(op, "weights", weights, weights.scalar_type() == at::kFloat, "fp32");
   const c10::cuda::CUDAGuard guard(grad.device());

@@ -12,7 +12,6 @@ namespace {
 constexpr int kWarps = 8;  // per block, where a warp works alone
 constexpr int kThreads = 32 * kWarps;
 constexpr int kScanThreads = 256;
-constexpr unsigned kAll = 0xffffffffu;
 
 __device__ __forceinline__ int64_t warp_index() {
   return static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
@@ -22,30 +21,7 @@ __device__ __forceinline__ int64_t clamped(int64_t length, int64_t frames) {
   return length < 0 ? 0 : length > frames ? frames : length;
 }
 
-// The largest value and its lowest index; index V where nothing compares greater than -inf.
-struct Best {
-  float value;
-  int index;
-
-  __device__ __forceinline__ void take(float other, int at) {
-    if (other > value || (other == value && at < index)) {
-      value = other;
-      index = at;
-    }
-  }
-};
-
-__device__ __forceinline__ Best warp_best(Best best) {
-#pragma unroll
-  for (int step = 16; step > 0; step >>= 1) {
-    const float value = __shfl_xor_sync(kAll, best.value, step);
-    const int index = __shfl_xor_sync(kAll, best.index, step);
-    best.take(value, index);
-  }
-  return best;
-}
-
-// Best of a row without element `skip`. VEC elements per access; the warp ends with one result.
+// Best of a row without element `skip`, index V where there is none. VEC elements per access; the warp ends with one result.
 template <int VEC, typename T>
 __device__ __forceinline__ Best row_best(const T* row, int width, int skip) {
   Best best{-INFINITY, width};

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 
 #include <optional>
 #include <string>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "common/checks.h"
@@ -77,5 +80,37 @@ inline std::pair<FbankShape, FbankKey> fbank_arguments(
                std::string(o.window.data(), o.window.size())};
   return {shape, std::move(key)};
 }
+
+// Dense inputs and fresh outputs of one call, Real being the dtype of the features.
+template <typename Real>
+struct FbankTensors {
+  at::Tensor waves, lengths, mean, istd;  // mean, istd: undefined where absent
+  at::Tensor features, counts;
+
+  FbankTensors(const at::Tensor& waveforms, const at::Tensor& sizes,
+               const std::optional<at::Tensor>& centre, const std::optional<at::Tensor>& factor,
+               const FbankShape& shape)
+      : waves(waveforms.contiguous()), lengths(sizes.contiguous()) {
+    constexpr auto type = c10::CppTypeToScalarType<Real>::value;
+    if (centre) mean = centre->to(type).contiguous();
+    if (factor) istd = factor->to(type).contiguous();
+    features = at::empty({shape.batch, shape.frames, shape.bins}, waves.options().dtype(type));
+    counts = at::empty({shape.batch}, lengths.options());
+  }
+
+  const Real* mean_data() const { return mean.defined() ? mean.const_data_ptr<Real>() : nullptr; }
+  const Real* istd_data() const { return istd.defined() ? istd.const_data_ptr<Real>() : nullptr; }
+
+  // Calls work(pointer to the samples) with their type: int16 or fp32 for fp32 features, else fp64.
+  template <typename Work>
+  auto with_samples(const Work& work) const {
+    if constexpr (std::is_same_v<Real, float>) {
+      if (waves.scalar_type() == at::kShort) return work(waves.const_data_ptr<int16_t>());
+    }
+    return work(waves.const_data_ptr<Real>());
+  }
+
+  std::tuple<at::Tensor, at::Tensor> outputs() const { return {features, counts}; }
+};
 
 }  // namespace stk

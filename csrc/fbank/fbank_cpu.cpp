@@ -219,28 +219,18 @@ std::tuple<at::Tensor, at::Tensor> fbank_typed(const at::Tensor& waveforms, cons
                                                const std::optional<at::Tensor>& mean,
                                                const std::optional<at::Tensor>& istd, Seed seed,
                                                const FbankShape& shape, const FbankKey& key) {
-  constexpr auto type = c10::CppTypeToScalarType<Real>::value;
-  const at::Tensor waves = waveforms.contiguous(), sizes = lengths.contiguous();
-  const at::Tensor centre = mean ? mean->to(type).contiguous() : at::Tensor();
-  const at::Tensor factor = istd ? istd->to(type).contiguous() : at::Tensor();
-  at::Tensor features =
-      at::empty({shape.batch, shape.frames, shape.bins}, waveforms.options().dtype(type));
-  at::Tensor counts = at::empty({shape.batch}, lengths.options());
+  const FbankTensors<Real> tensors(waveforms, lengths, mean, istd, shape);
   const Job<Real> job{shape,
                       fbank_tables<Real>(key),
-                      sizes.const_data_ptr<int64_t>(),
-                      mean ? centre.const_data_ptr<Real>() : nullptr,
-                      istd ? factor.const_data_ptr<Real>() : nullptr,
+                      tensors.lengths.template const_data_ptr<int64_t>(),
+                      tensors.mean_data(),
+                      tensors.istd_data(),
                       seed.key(),
                       seed.stream(),
-                      features.mutable_data_ptr<Real>(),
-                      counts.mutable_data_ptr<int64_t>()};
-  if (waves.scalar_type() == at::kShort) {
-    run(job, waves.const_data_ptr<int16_t>());
-  } else {
-    run(job, waves.const_data_ptr<Real>());
-  }
-  return {features, counts};
+                      tensors.features.template mutable_data_ptr<Real>(),
+                      tensors.counts.template mutable_data_ptr<int64_t>()};
+  tensors.with_samples([&](const auto* samples) { run(job, samples); });
+  return tensors.outputs();
 }
 
 std::tuple<at::Tensor, at::Tensor> fbank_cpu(

@@ -1,5 +1,4 @@
 // stk::fbank on CUDA: checks, tables on the device, outputs, launch. Lengths stay on the device.
-#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <torch/library.h>
 
@@ -32,14 +31,18 @@ FbankDeviceTables<Real> device_tables(const FbankKey& key, c10::Device device) {
   static std::mutex mutex;
   static auto* known = new std::map<std::pair<FbankKey, int>, DeviceTables>();
   const std::lock_guard<std::mutex> lock(mutex);
-  const auto [entry, fresh] = known->try_emplace({key, device.index()});
-  DeviceTables& on = entry->second;
-  if (fresh) {
+  const std::pair<FbankKey, int> name{key, device.index()};
+  auto entry = known->find(name);
+  if (entry == known->end()) {
     const auto host = fbank_tables<Real>(key);
-    on = {to_device(host->window, device),    to_device(host->turns, device),
-          to_device(host->position, device),  to_device(host->mel_start, device),
-          to_device(host->mel_first, device), to_device(host->mel_weights, device)};
+    // Kept only once they are whole: what fails here (a full device, say) is tried again next time.
+    const DeviceTables made{
+        to_device(host->window, device),    to_device(host->turns, device),
+        to_device(host->position, device),  to_device(host->mel_start, device),
+        to_device(host->mel_first, device), to_device(host->mel_weights, device)};
+    entry = known->emplace(name, made).first;
   }
+  const DeviceTables& on = entry->second;
   return {on.window.const_data_ptr<double>(),     on.turns.const_data_ptr<double>(),
           on.position.const_data_ptr<int32_t>(),  on.mel_start.const_data_ptr<int32_t>(),
           on.mel_first.const_data_ptr<int32_t>(), on.mel_weights.const_data_ptr<Real>()};
@@ -50,29 +53,16 @@ std::tuple<at::Tensor, at::Tensor> fbank_typed(const at::Tensor& waveforms, cons
                                                const std::optional<at::Tensor>& mean,
                                                const std::optional<at::Tensor>& istd, Seed seed,
                                                const FbankShape& shape, const FbankKey& key) {
-  constexpr auto type = c10::CppTypeToScalarType<Real>::value;
-  const at::Tensor waves = waveforms.contiguous(), sizes = lengths.contiguous();
-  const at::Tensor centre = mean ? mean->to(type).contiguous() : at::Tensor();
-  const at::Tensor factor = istd ? istd->to(type).contiguous() : at::Tensor();
-  at::Tensor features =
-      at::empty({shape.batch, shape.frames, shape.bins}, waveforms.options().dtype(type));
-  at::Tensor counts = at::empty({shape.batch}, lengths.options());
-  const auto launch = [&](const auto* samples) {
-    return launch_fbank(shape, device_tables<Real>(key, waveforms.device()), samples,
-                        sizes.const_data_ptr<int64_t>(),
-                        mean ? centre.const_data_ptr<Real>() : nullptr,
-                        istd ? factor.const_data_ptr<Real>() : nullptr, seed,
-                        features.mutable_data_ptr<Real>(), counts.mutable_data_ptr<int64_t>(),
-                        stream_of(waveforms));
-  };
-  if constexpr (std::is_same_v<Real, float>) {
-    if (waves.scalar_type() == at::kShort) {
-      check_launch("stk::fbank", launch(waves.const_data_ptr<int16_t>()));
-      return {features, counts};
-    }
-  }
-  check_launch("stk::fbank", launch(waves.const_data_ptr<Real>()));
-  return {features, counts};
+  const FbankTensors<Real> tensors(waveforms, lengths, mean, istd, shape);
+  const FbankDeviceTables<Real> tables = device_tables<Real>(key, waveforms.device());
+  const cudaError_t launched = tensors.with_samples([&](const auto* samples) {
+    return launch_fbank(shape, tables, samples, tensors.lengths.template const_data_ptr<int64_t>(),
+                        tensors.mean_data(), tensors.istd_data(), seed,
+                        tensors.features.template mutable_data_ptr<Real>(),
+                        tensors.counts.template mutable_data_ptr<int64_t>(), stream_of(waveforms));
+  });
+  check_launch("stk::fbank", launched);
+  return tensors.outputs();
 }
 
 std::tuple<at::Tensor, at::Tensor> fbank_cuda(
@@ -82,8 +72,7 @@ std::tuple<at::Tensor, at::Tensor> fbank_cuda(
     c10::string_view window, double preemphasis, bool remove_dc_offset, double low_freq,
     double high_freq, bool use_power, bool snip_edges, double dither, double scale,
     bool cmvn_utterance) {
-  TORCH_CHECK_VALUE(waveforms.is_cuda(), "stk::fbank: waveforms is on ", waveforms.device(),
-                    " but another argument is on a CUDA device");
+  check_on_cuda("stk::fbank", "waveforms", waveforms);
   const c10::cuda::CUDAGuard guard(waveforms.device());
   const auto [shape, key] = fbank_arguments(
       waveforms, lengths, mean, istd,

@@ -33,7 +33,10 @@ __device__ __forceinline__ Probabilities probabilities(const T* line, const floa
   if (soft) {
     where.noise(noise.seed.key(), noise.seed.stream(), group, extra);
 #pragma unroll
-    for (int i = 0; i < 4; ++i) p.soft[i] = __expf((x[i] + extra[i]) * scale - stats[1]);
+    for (int i = 0; i < 4; ++i) {
+      // Rounded before the subtraction, as the forward rounded it: over one code this is exp(0).
+      p.soft[i] = __expf(__fmul_rn(x[i] + extra[i], scale) - stats[1]);
+    }
   }
   if (clean) {
 #pragma unroll

@@ -140,9 +140,9 @@ auto with_noise(const char* op, const at::Tensor& like, const at::Tensor& tau, c
                 const at::Tensor& offset, bool training, const Work& work) {
   const NoAutocast off;
   if (work_type(like) == at::kDouble) {
-    return work(read_noise<double>(op, tau, seed, offset, training));
+    return work(read_noise<double>(op, tau, seed, offset, training, like));
   }
-  return work(read_noise<float>(op, tau, seed, offset, training));
+  return work(read_noise<float>(op, tau, seed, offset, training, like));
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> gumbel_vq(

@@ -83,11 +83,11 @@ at::ScalarType work_type(const at::Tensor& tensor) {
 
 template <typename T>
 Noise<T> read_noise(const char* op, const at::Tensor& tau, const at::Tensor& seed,
-                    const at::Tensor& offset, bool training) {
-  const float value = scalar_argument<float>(op, "tau", tau).get();
+                    const at::Tensor& offset, bool training, const at::Tensor& like) {
+  const float value = scalar_argument<float>(op, "tau", tau, like, "the input").get();
   TORCH_CHECK_VALUE(std::isfinite(value) && value > 0.0f, op, ": tau is ", value,
                     " but expected a finite number > 0");
-  const Seed pair = seed_argument(op, seed, offset);
+  const Seed pair = seed_argument(op, seed, offset, like, "the input");
   return {training, T(1) / T(value), pair.key(), pair.stream()};
 }
 

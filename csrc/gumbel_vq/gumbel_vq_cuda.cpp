@@ -25,28 +25,25 @@ using Four = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
 constexpr int64_t kChunkBytes = int64_t{640} << 20;  // fp32 logits of one chunk of rows
 
-Dtype dtype_of(const char* op, const char* name, const at::Tensor& tensor) {
-  check_dtype(op, name, tensor, tensor.scalar_type() != at::kDouble,
-              "fp32, fp16 or bf16 on CUDA (the reference takes fp64)");
-  return tensor.scalar_type() == at::kHalf       ? Dtype::fp16
-         : tensor.scalar_type() == at::kBFloat16 ? Dtype::bf16
-                                                 : Dtype::fp32;
-}
-
 // A call's surroundings: the inputs' device, and products in the dtypes chosen here.
 struct Scope {
   c10::cuda::CUDAGuard device;
   c10::impl::ExcludeDispatchKeyGuard autocast{c10::autocast_dispatch_keyset};
 
-  explicit Scope(const at::Tensor& like) : device(like.device()) {}
+  Scope(const char* op, const char* name, const at::Tensor& like) : device(checked(op, name, like)) {}
+
+  static c10::Device checked(const char* op, const char* name, const at::Tensor& like) {
+    check_on_cuda(op, name, like);
+    return like.device();
+  }
 };
 
 VqNoise read_noise(const char* op, const at::Tensor& tau, const at::Tensor& seed,
-                   const at::Tensor& offset, bool training) {
-  const Scalar<float> value = scalar_argument<float>(op, "tau", tau);
+                   const at::Tensor& offset, bool training, const at::Tensor& like) {
+  const Scalar<float> value = scalar_argument<float>(op, "tau", tau, like, "the input");
   TORCH_CHECK_VALUE(!tau.is_cpu() || value.host > 0.0f, op, ": tau is ", value.host,
                     " but expected a finite number > 0");
-  return {training, value, seed_argument(op, seed, offset)};
+  return {training, value, seed_argument(op, seed, offset, like, "the input")};
 }
 
 // a @ b in fp32, whatever their dtype.
@@ -102,9 +99,9 @@ Five gumbel_vq(const at::Tensor& logits, const at::Tensor& codebook, const at::T
                const at::Tensor& seed, const at::Tensor& offset, bool training) {
   constexpr const char* op = "gumbel_vq";
   const VqShape shape = check_logits(op, logits, codebook);
-  const Scope scope(logits);
+  const Scope scope(op, "logits", logits);
   const Dtype dtype = dtype_of(op, "logits", logits);
-  const VqNoise noise = read_noise(op, tau, seed, offset, training);
+  const VqNoise noise = read_noise(op, tau, seed, offset, training, logits);
   const at::Tensor from = logits.contiguous();
   const Outputs out = make_outputs(shape, shape.rows, logits, codebook);
   choose(op, shape, shape.rows, {from.const_data_ptr(), dtype, nullptr, 0}, noise, out);
@@ -121,9 +118,9 @@ Five gumbel_vq_linear(const at::Tensor& hidden, const at::Tensor& weight, const 
                       const at::Tensor& offset, bool training) {
   constexpr const char* op = "gumbel_vq_linear";
   const VqShape shape = check_projection(op, hidden, weight, bias, codebook);
-  const Scope scope(hidden);
+  const Scope scope(op, "hidden", hidden);
   dtype_of(op, "hidden", hidden);
-  const VqNoise noise = read_noise(op, tau, seed, offset, training);
+  const VqNoise noise = read_noise(op, tau, seed, offset, training, hidden);
   const int64_t step = chunk_rows(shape);
   const Outputs out = make_outputs(shape, step, hidden, codebook);
   const at::Tensor extra = bias.to(at::kFloat).contiguous();
@@ -208,10 +205,10 @@ std::tuple<at::Tensor, at::Tensor> gumbel_vq_backward(
     std::array<bool, 2> wanted) {
   constexpr const char* op = "gumbel_vq_backward";
   const VqShape shape = check_logits(op, logits, codebook);
-  const Scope scope(logits);
+  const Scope scope(op, "logits", logits);
   check_saved(op, shape, grad_vectors, grad_probs, codes, stats, false, logits);
   check_wanted(op, grad_vectors, wanted[1]);
-  const VqNoise noise = read_noise(op, tau, seed, offset, training);
+  const VqNoise noise = read_noise(op, tau, seed, offset, training, logits);
   const Saved saved = save(shape, grad_vectors, grad_probs, codebook, codes, stats, training);
   at::Tensor grad = at::empty({0}, logits.options()), grad_codebook = at::empty({0}, codebook.options());
   if (wanted[0]) {
@@ -246,10 +243,10 @@ Four gumbel_vq_linear_backward(const MaybeTensor& grad_vectors, const MaybeTenso
                                const at::Tensor& offset, bool training, std::array<bool, 4> wanted) {
   constexpr const char* op = "gumbel_vq_linear_backward";
   const VqShape shape = check_projection(op, hidden, weight, bias, codebook);
-  const Scope scope(hidden);
+  const Scope scope(op, "hidden", hidden);
   check_saved(op, shape, grad_vectors, grad_probs, codes, stats, false, hidden);
   check_wanted(op, grad_vectors, wanted[3]);
-  const VqNoise noise = read_noise(op, tau, seed, offset, training);
+  const VqNoise noise = read_noise(op, tau, seed, offset, training, hidden);
   const Saved saved = save(shape, grad_vectors, grad_probs, codebook, codes, stats, training);
   const auto floats = hidden.options().dtype(at::kFloat);
   const int64_t step = chunk_rows(shape), size = shape.groups * shape.codes;

@@ -9,8 +9,6 @@
 
 namespace stk {
 
-constexpr unsigned kAll = 0xffffffffu;
-
 // Standard Gumbel noise -log(-log u) from a word, 1 - u = rest = (word + 1/2) / 2^32. Near u = 1, where
 // the noise is large, -log u comes from its series in `rest`, which is exact there.
 __device__ __forceinline__ float gumbel(uint32_t word) {
@@ -88,29 +86,6 @@ __device__ __forceinline__ void load_logits(const T* line, const float* bias, co
   load_group<WHOLE>(bias, where, group, 0.0f, extra);
 #pragma unroll
   for (int i = 0; i < 4; ++i) to[i] += extra[i];
-}
-
-// The largest value and its lowest position; `codes` where nothing compares greater than -inf.
-struct Winner {
-  float value;
-  int position;
-
-  __device__ __forceinline__ void take(float other, int at) {
-    if (other > value || (other == value && at < position)) {
-      value = other;
-      position = at;
-    }
-  }
-};
-
-__device__ __forceinline__ Winner warp_winner(Winner best) {
-#pragma unroll
-  for (int step = 16; step > 0; step >>= 1) {
-    const float value = __shfl_xor_sync(kAll, best.value, step);
-    const int position = __shfl_xor_sync(kAll, best.position, step);
-    best.take(value, position);
-  }
-  return best;
 }
 
 // Sum of exp(x - top), joined from parts with different tops.

@@ -35,7 +35,7 @@ __global__ void __launch_bounds__(kThreads)
     const T* line = static_cast<const T*>(logits.data) + local * count;
     float x[GROUPS][4], y[GROUPS][4];
     float top = -INFINITY;
-    Winner best{-INFINITY, count};
+    Best best{-INFINITY, count};
 #pragma unroll
     for (int k = 0; k < GROUPS; ++k) {
       const int group = k * 32 + lane;
@@ -54,7 +54,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
     top = warp_max(top);
-    best = warp_winner(best);
+    best = warp_best(best);
     float clean = 0.0f, soft = 0.0f;
 #pragma unroll
     for (int k = 0; k < GROUPS; ++k) {
@@ -81,7 +81,7 @@ __global__ void __launch_bounds__(kThreads)
       }
     }
     if (lane == 0) {
-      const int code = best.position >= 0 && best.position < count ? best.position : 0;
+      const int code = best.index >= 0 && best.index < count ? best.index : 0;
       codes[local] = code;
       stats[local * kStats] = top + logf(clean);
       stats[local * kStats + 1] = noise.on ? best.value * scale + logf(soft) : 0.0f;
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(kLongThreads)
     choose_long_kernel(VqShape shape, VqLogits logits, VqNoise noise, int64_t* codes, float* stats,
                        unsigned long long* counts) {
   __shared__ ExpSum cleans[kLongThreads / 32], softs[kLongThreads / 32];
-  __shared__ Winner winners[kLongThreads / 32];
+  __shared__ Best winners[kLongThreads / 32];
   const int64_t local = blockIdx.x, g = local % shape.groups;
   const int count = static_cast<int>(shape.codes);
   const Line where(logits.first * shape.groups + local, count);
@@ -123,7 +123,7 @@ __global__ void __launch_bounds__(kLongThreads)
   const float scale = 1.0f / noise.tau.get();
   const uint64_t seed = noise.seed.key(), stream = noise.seed.stream();
   ExpSum clean{-INFINITY, 0.0f}, soft{-INFINITY, 0.0f};
-  Winner best{-INFINITY, count};
+  Best best{-INFINITY, count};
   for (int group = threadIdx.x; group < where.groups; group += kLongThreads) {
     float x[4], extra[4] = {};
     load_logits<WHOLE>(line, bias, where, group, x);
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(kLongThreads)
   }
   clean = warp_join(clean);
   soft = warp_join(soft);
-  best = warp_winner(best);
+  best = warp_best(best);
   if (threadIdx.x % 32 == 0) {
     cleans[threadIdx.x / 32] = clean;
     softs[threadIdx.x / 32] = soft;
@@ -150,9 +150,9 @@ __global__ void __launch_bounds__(kLongThreads)
   for (int i = 1; i < kLongThreads / 32; ++i) {
     clean.join(cleans[i]);
     soft.join(softs[i]);
-    best.take(winners[i].value, winners[i].position);
+    best.take(winners[i].value, winners[i].index);
   }
-  const int code = best.position >= 0 && best.position < count ? best.position : 0;
+  const int code = best.index >= 0 && best.index < count ? best.index : 0;
   codes[local] = code;
   stats[local * kStats] = clean.top + logf(clean.sum);
   stats[local * kStats + 1] = noise.on ? soft.top + logf(soft.sum) : 0.0f;
