@@ -61,3 +61,12 @@ def test_bad_input_to_the_operator_itself(kernel) -> None:
         rest = {**options, **{name: value for name, value in change.items() if name in options}}
         with pytest.raises(error):
             torch.ops.stk.ctc_shrink(*tensors.values(), **rest)
+
+
+def test_a_map_that_no_forward_gives_stays_in_bounds(kernel) -> None:
+    segments, weights = torch.tensor([[-1, 700_000_000, 0]]), torch.ones(1, 3)
+    grad, states, scores = torch.ones(1, 3, 2), torch.ones(1, 3, 2), torch.ones(1, 3, 4)
+    backward = torch.ops.stk.ctc_shrink_backward
+    for pair in ((None, None), (states, scores)):
+        slopes = backward(grad, *pair, segments, weights)[0]
+        assert slopes.tolist() == [[[0.0, 0.0], [0.0, 0.0], [1.0, 1.0]]]
