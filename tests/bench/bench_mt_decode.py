@@ -6,6 +6,9 @@ Both models have the same layers, widths and vocabulary and random weights, get 
 sentences in turn (4 to 60 tokens, those of like length together), and search in fp32 with the same
 beam for the same forced number of steps: no hypothesis may end before the last one. One call
 decodes every batch; written target tokens per second are printed below the times.
+
+What bounds the ratio: on one thread four fifths of stk's time are matrix products (torch.profiler),
+half of them the output layer's, and both libraries hand them to the same BLAS.
 """
 
 from __future__ import annotations
