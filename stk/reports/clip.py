@@ -37,6 +37,7 @@ class ClipView:
         ctc_pieces: the ``V`` labels of ``ctc``.
         segments: ``(T',)`` which of the ``S`` states a frame of ``ctc`` went into, -1 for none; or
             None where nothing was shrunk.
+        transcript: what was heard, where the model writes that too; else None.
     """
 
     text: str
@@ -47,6 +48,7 @@ class ClipView:
     ctc: Array | None
     ctc_pieces: list[str]
     segments: Runs | None = None
+    transcript: str | None = None
 
 
 def view_clip(
@@ -112,6 +114,7 @@ def view_example(translator: Translator, example: Example) -> ClipView:
         ctc=ctc,
         ctc_pieces=labels,
         segments=None if shrunk is None else shrunk[0].cpu().numpy(),
+        transcript=found.transcript,
     )
 
 
@@ -200,9 +203,10 @@ def clip_picture(view: ClipView) -> Figure:
         bounds = edges(range(weights.shape[1]), view.seconds)
     axes.pcolormesh(bounds, [i - 0.5 for i in range(len(weights) + 1)], weights, vmin=0)
     axes.set_yticks(range(len(view.pieces)), view.pieces, fontsize=8, parse_math=False)
-    axes.set(ylim=(len(weights) - 0.5, -0.5), ylabel=f"layer {len(view.attention)}")
+    axes.set(ylim=(len(weights) - 0.5, -0.5), ylabel=f"attention, layer {len(view.attention)}")
     for axes in found:
         axes.set_xlabel("")
     found[-1].set(xlabel="seconds", xlim=(0, view.seconds))
-    figure.suptitle(view.text, parse_math=False, wrap=True)
+    said = view.text if view.transcript is None else f"{view.transcript} \u2192 {view.text}"
+    figure.suptitle(said, parse_math=False, wrap=True)
     return figure

@@ -49,8 +49,11 @@ def test_the_view_has_the_shrunk_segments(folder: Path) -> None:
 def test_the_rows_of_the_picture(folder: Path, name: str, rows: int) -> None:
     translator = stk.load(folder / name, device="cpu", **SEARCH)
     view = view_clip(translator, folder / "clip.wav", target_lang="de")
-    axes = clip_picture(view).axes
+    figure = clip_picture(view)
+    axes = figure.axes
     assert len(axes) == rows
+    heard = "" if name == "plain" else f"{view.transcript} \u2192 "
+    assert figure.get_suptitle() == heard + view.text
     weights = axes[-1].collections[0].get_array()
     np.testing.assert_array_equal(np.asarray(weights), view.attention[-1])
     shown = [label.get_text() for label in axes[-1].get_yticklabels()]
