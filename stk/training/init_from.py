@@ -51,6 +51,7 @@ def init_from(model: nn.Module, config: InitConfig, vocabs: Mapping[str, Vocab])
         if not spared:
             raise StkError(f"init_from: spare {config.spare!r} matches no tensor", file=path)
         pairs = {name: source for name, source in pairs.items() if name not in spared}
+    _check_wave(model, path, pairs)
     own = model.state_dict()
     missing = sorted(name for name, source in pairs.items() if source not in theirs)
     mismatched = sorted(
@@ -87,6 +88,28 @@ def _pair(model: nn.Module, mine: str, source: str, theirs: Weights, path: Path)
             mend=f"it has: {tops}",
         )
     return {name: source + name[len(mine) :] for name in names}
+
+
+def _check_wave(model: nn.Module, path: Path, pairs: Mapping[str, str]) -> None:
+    """Raise where a wave encoder would get the extractor of the other norm layout.
+
+    Group norm goes with samples as they are, layer norm with normalised clips; some of the names
+    are the same, and with them the weights would look right and be wrong.
+    """
+    wanted: bool | None = getattr(model, "waveform_normalized", None)
+    if wanted is None or not any("extractor." in name for name in pairs):
+        return
+    theirs = read_config(path).features
+    if theirs is None or theirs.kind != "waveform" or theirs.normalize_waveform == wanted:
+        return
+    norms = ("group", "layer")
+    raise StkError(
+        f"init_from: the checkpoint's wave encoder has extractor_norm: "
+        f"{norms[theirs.normalize_waveform]}, this model's {norms[wanted]}",
+        file=path,
+        mend=f"give this model's wave encoder extractor_norm: {norms[theirs.normalize_waveform]} "
+        f"and set features.normalize_waveform={str(theirs.normalize_waveform).lower()}",
+    )
 
 
 def _below(name: str, prefix: str) -> bool:

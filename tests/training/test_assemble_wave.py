@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from stk.config.run import RunConfig
+from stk.config.run import InitConfig, RunConfig
 from stk.config.strict import build
 from stk.errors import StkError
+from stk.models.registry import build_model
 from stk.training.assemble import load_data
 from stk.training.distributed import join
+from stk.training.init_from import init_from
 from stk.training.loop import train
 
 MODEL: dict[str, Any] = {
@@ -73,3 +75,16 @@ def test_samples_scaled_otherwise_than_the_encoder_wants(tmp_path: Path) -> None
     large = {**MODEL, "extractor_norm": "layer"}
     with pytest.raises(StkError, match="wants True.*normalize_waveform=true"):
         load_data(run(tmp_path, large), workers)
+
+
+def test_a_checkpoint_of_the_other_norm_layout(tmp_path: Path) -> None:
+    train(run(tmp_path, MODEL))
+    sizes = ("layers", "width", "ffn", "heads", "convolutions")
+    wave = {"preset": "tiny", **{key: MODEL[key] for key in sizes}}
+    named = {"name": "wav2vec2_transformer", "preset": "tiny", "wave": wave}
+    start = InitConfig(checkpoint=str(tmp_path / "run"), components={"encoder": "encoder"})
+    copied = init_from(build_model(named, {"tgt": 9}, 1), start, {})
+    assert "encoder.extractor.norms.0.weight" in copied.names
+    wave |= {"extractor_norm": "layer", "norm": "pre"}
+    with pytest.raises(StkError, match="extractor_norm: group, this model's layer .*=false"):
+        init_from(build_model(named, {"tgt": 9}, 1), start, {})
