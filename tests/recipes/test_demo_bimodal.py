@@ -12,7 +12,7 @@ import soundfile
 import torch
 
 import stk
-from stk.cli import average, train
+from stk.cli import average, decode, train
 from stk.data.vocab import CharVocab
 from stk.training.tensors import read_weights
 
@@ -84,3 +84,42 @@ def test_the_last_stage_of_xstnet_still_holds_text_translation(work: Path) -> No
     lines = (work / "xstnet" / "metrics.jsonl").read_text().splitlines()
     seen = {key.split("/")[0] for line in lines for key in json.loads(line) if "/loss" in key}
     assert seen >= {"st", "asr", "mt"}
+
+
+def test_self_training(work: Path) -> None:
+    """Four runs and a step between them: labels of two shards are trained on beside gold."""
+    for name in ("train", "dev"):
+        rows = (work / "data" / f"{name}.jsonl").read_text()
+        for kind in ("asr", "mt"):
+            (work / "data" / f"{kind}-{name}.jsonl").write_text(rows)
+    CharVocab("eins", ("de",)).save(work / "vocab" / "tgt")  # no space: outputs have letters
+    system = "self-training-lm"
+    trained(work, system, "wav2vec2", "validation.every=2")
+    trained(work, system, "teacher", *STILL)
+    made = work / "made" / "pseudo"
+    for shard in (1, 2):
+        assert (
+            decode.main(
+                [
+                    *("--checkpoint", str(work / "averaged" / "teacher"), "--beam", "2"),
+                    *("--manifest", str(work / "data" / "asr-train.jsonl"), "--device", "cpu"),
+                    *("--shard", f"{shard}/2", "--pseudo-labels", str(made / f"{shard}.jsonl")),
+                    *("--set", "min_length=2", "max_length=4"),
+                ]
+            )
+            == 0
+        )
+    trained(work, system, "student", *STILL, "optim.lr=1e-3")
+    trained(work, system, "self-training", *STILL)
+    close = {"rtol": 0.0, "atol": 1e-9}
+    wave, taught = weights(work / "wav2vec2", "encoder."), weights(work / "teacher", "encoder.")
+    torch.testing.assert_close(taught, wave, **close)  # the encoder waits
+    for part in ("encoder.", "decoder."):
+        student, last = (weights(work / run, part) for run in ("student", "self-training"))
+        torch.testing.assert_close(last, student, **close)
+    trained(work, system, "lm", "validation.every=2")
+    options = {"device": "cpu", "beam": 2, "max_length": 4}
+    plain = stk.load(work / "self-training", **options)
+    fused = stk.load(work / "self-training", lm=work / "lm", lm_weight=0.1, **options)
+    clip = work / "data" / "dev0.flac"
+    assert fused.translate(clip).score < plain.translate(clip).score
