@@ -109,14 +109,15 @@ def test_parameters_and_buffers_of_the_teacher_never_change(
     load = learner.load_helpers
 
     def spy(*arguments: Any) -> Any:
-        seen["helpers"] = load(*arguments)
-        state = seen["helpers"]["teacher"].state_dict()
+        helpers = load(*arguments)
+        seen["teacher"] = helpers["teacher"].model
+        state = seen["teacher"].state_dict()
         seen["before"] = {name: value.clone() for name, value in state.items()}
-        return seen["helpers"]
+        return helpers
 
     monkeypatch.setattr(learner, "load_helpers", spy)
     train(build(RunConfig, student(plain, tmp_path, "online")))
-    teacher = seen["helpers"]["teacher"]
+    teacher = seen["teacher"]
     assert not teacher.training and not any(p.requires_grad for p in teacher.parameters())
     assert all(torch.equal(seen["before"][n], v) for n, v in teacher.state_dict().items())
 
