@@ -1,21 +1,22 @@
 """Beam search with the ``xs`` speech Transformer beside Hugging Face's Speech2Text of its size.
 
     python tests/bench/bench_decode.py [--threads 1] [--batches 4] [--beam 5] [--steps 40]
+        [--csv FILE]
 
 Both models have the same layers, widths, vocabulary and convolutional subsampler and random
 weights, get the same batches of features in turn (utterances of 2 to 15 s, sorted by length), and
 search in fp32 with the same beam for the same forced number of decoding steps: no hypothesis may
-end before the last one. Wall time and CPU time (which other processes disturb less) are compared.
+end before the last one.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+from harness import OURS, arguments, compare, write
 from peers import speech2text
 
 from stk.config.run import DecodeConfig
@@ -39,8 +40,8 @@ def make_batches(count: int, size: int, seed: int = 1) -> Iterator[Source]:
         yield Source(padded.data, padded.lengths)
 
 
-def stk_search(beam: int, steps: int) -> tuple[Search, int]:
-    """stk's search, and the number of its model's parameters."""
+def stk_search(beam: int, steps: int) -> Search:
+    """stk's search: batch -> steps made."""
     keys = {"name": "speech_transformer", "preset": "xs"}
     model: Any = build_model(keys, {"tgt": VOCAB}, MELS).eval()
     # The end symbol is the last of the steps.
@@ -57,11 +58,11 @@ def stk_search(beam: int, steps: int) -> tuple[Search, int]:
         )
         return sum(len(hypotheses[0].tokens) + 1 for hypotheses in found)
 
-    return search, sum(p.numel() for p in model.parameters())
+    return search
 
 
-def transformers_search(beam: int, steps: int) -> tuple[Search, int]:
-    """Speech2Text's ``generate``, and the number of its parameters."""
+def transformers_search(beam: int, steps: int) -> Search:
+    """Speech2Text's ``generate``: batch -> steps made."""
     model = speech2text(VOCAB, MELS, pad_token_id=0).eval()
 
     @torch.inference_mode()
@@ -77,59 +78,38 @@ def transformers_search(beam: int, steps: int) -> tuple[Search, int]:
         )
         return len(written) * (written.shape[1] - 1)
 
-    return search, sum(p.numel() for p in model.parameters())
+    return search
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batches", type=int, default=4)
+    parser.add_argument("--size", type=int, default=8, help="utterances of a batch")
+    parser.add_argument("--beam", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=40)
 
 
 def main() -> None:
-    """Run both searches over the same batches in turn and print the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batches", type=int, default=4)
-    parser.add_argument("--size", type=int, default=8)
-    parser.add_argument("--beam", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    """Run both searches over the same batches in turn."""
+    args = arguments(__doc__, _options)
     torch.manual_seed(1)
-    makers = {"stk": stk_search, "transformers": transformers_search}
-    built = {name: make(options.beam, options.steps) for name, make in makers.items()}
-    spent = {name: [0.0, 0.0, 0] for name in makers}
-    first, *batches = make_batches(options.batches + 1, options.size)
-    for search, _ in built.values():  # the first batch warms both up
-        search(first)
-    for number, source in enumerate(batches):
-        for name in list(makers) if number % 2 else list(makers)[::-1]:
-            wall, cpu = time.perf_counter(), time.process_time()
-            steps = built[name][0](source)
-            spent[name][0] += time.perf_counter() - wall
-            spent[name][1] += time.process_time() - cpu
-            spent[name][2] += steps
-    _report(options, batches, {name: size for name, (_, size) in built.items()}, spent)
+    makers = {OURS: stk_search, "transformers Speech2Text": transformers_search}
+    searches = {name: make(args.beam, args.steps) for name, make in makers.items()}
+    batches = list(make_batches(args.batches, args.size))
+    made = {name: sum(map(search, batches)) for name, search in searches.items()}
+    assert len(set(made.values())) == 1, f"decoding steps differ: {made}"
 
+    def over(search: Search) -> Callable[[], int]:
+        return lambda: sum(map(search, batches))
 
-def _report(
-    options: argparse.Namespace,
-    batches: list[Source],
-    sizes: dict[str, int],
-    spent: dict[str, list[float]],
-) -> None:
-    utterances = sum(len(source.lengths) for source in batches)
+    case = f"xs, {args.batches} x {args.size} utterances, beam {args.beam}, {args.steps} steps"
+    named = {name: over(search) for name, search in searches.items()}
+    results = compare("speech_decode", case, named, args)
+    write(results, args)
     sound = sum(int(source.lengths.sum()) for source in batches) / 100
-    steps = {name: int(values[2]) for name, values in spent.items()}
-    assert len(set(steps.values())) == 1, f"decoding steps differ: {steps}"
-    print(
-        f"{utterances} utterances ({sound:.0f} s) in {len(batches)} batches of {options.size}, "
-        f"beam {options.beam}, {options.steps} steps each, {options.threads} thread(s), "
-        f"torch {torch.__version__}"
-    )
-    for name, (wall, cpu, _) in spent.items():
-        print(
-            f"{name:>13}: {utterances / wall:6.2f} utterances/s, real-time factor "
-            f"{wall / sound:.4f} (CPU time: {utterances / cpu:6.2f}, {cpu / sound:.4f}), "
-            f"{sizes[name] / 1e6:.2f}M parameters"
-        )
-    ours, theirs = spent["stk"], spent["transformers"]
-    print(f"ratio: {theirs[0] / ours[0]:.2f}x wall, {theirs[1] / ours[1]:.2f}x CPU")
+    for result in results:
+        seconds = result.timing.median / 1000
+        rate = args.batches * args.size / seconds
+        print(f"{result.name}: {rate:.2f} utterances/s, real-time factor {seconds / sound:.4f}")
 
 
 if __name__ == "__main__":

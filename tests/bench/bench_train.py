@@ -1,22 +1,21 @@
 """Training speed of the ``xs`` speech Transformer beside Hugging Face's Speech2Text of its size.
 
-    python tests/bench/bench_train.py [--threads 1] [--batches 12] [--dropout 0.3]
+    python tests/bench/bench_train.py [--threads 1] [--batches 3] [--dropout 0.3] [--csv FILE]
 
 Both models have the same layers, widths, vocabulary, convolutional subsampler and dropout, see the
 same batches in turn (utterances of 2 to 15 s, sorted by length as a data loader sorts them, with
 2.5 to 5.5 target tokens a second), and do forward, cross-entropy, backward and a fused Adam step
-in fp32 on the CPU. The sum of both models' time over all batches is compared, in wall time and in
-CPU time (which other processes on the machine disturb less). Hugging Face's model has no label
+in fp32 on the CPU. The time over all batches is compared. Hugging Face's model has no label
 smoothing; stk's is trained with it.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 
 import torch
+from harness import OURS, arguments, compare, write
 from peers import speech2text
 
 from stk.data.batch import Padded, Source
@@ -28,6 +27,7 @@ from stk.objectives.sequence import SequenceBatch
 from stk.objectives.task import TargetTokens
 
 VOCAB, MELS = 8000, 80
+Step = Callable[[SequenceBatch], None]
 
 
 def make_batches(count: int, max_frames: int, seed: int = 1) -> list[SequenceBatch]:
@@ -61,32 +61,30 @@ def _batch(frames: list[int], generator: torch.Generator) -> SequenceBatch:
     )
 
 
-def stk_step(dropout: float) -> Callable[[SequenceBatch], float]:
-    """A training step of stk's model: batch -> loss per token."""
+def stk_step(dropout: float) -> Step:
+    """A training step of stk's model."""
     keys = {"name": "speech_transformer", "preset": "xs", "dropout": dropout}
     model = build_model(keys, {"tgt": VOCAB}, MELS).train()
     objective = build_objective({"name": "cross_entropy"})
     module = ObjectiveModule(model, {"st": objective})
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
 
-    def step(batch: SequenceBatch) -> float:
+    def step(batch: SequenceBatch) -> None:
         optimizer.zero_grad()
         loss, _ = module("st", batch, Context(), objective.counts(batch))
         loss.backward()
         optimizer.step()
-        return float(loss.detach())
 
-    step.parameters = sum(p.numel() for p in model.parameters())  # type: ignore[attr-defined]
     return step
 
 
-def transformers_step(dropout: float) -> Callable[[SequenceBatch], float]:
-    """A training step of Speech2Text: batch -> loss per token."""
+def transformers_step(dropout: float) -> Step:
+    """A training step of Speech2Text."""
     drops = dict.fromkeys(("dropout", "attention_dropout", "activation_dropout"), dropout)
     model = speech2text(VOCAB, MELS, pad_token_id=1, use_cache=False, **drops).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=True)
 
-    def step(batch: SequenceBatch) -> float:
+    def step(batch: SequenceBatch) -> None:
         assert batch.target is not None
         optimizer.zero_grad()
         inputs = batch.target.inputs.data
@@ -101,58 +99,35 @@ def transformers_step(dropout: float) -> Callable[[SequenceBatch], float]:
         )
         output.loss.backward()
         optimizer.step()
-        return float(output.loss.detach())
 
-    step.parameters = sum(p.numel() for p in model.parameters())  # type: ignore[attr-defined]
     return step
 
 
-def main() -> None:
-    """Run both models over the same batches in turn and print the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batches", type=int, default=12)
-    parser.add_argument("--max-frames", type=int, default=8000)
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batches", type=int, default=3)
+    parser.add_argument("--max-frames", type=int, default=8000, help="padded, of a batch")
     parser.add_argument("--dropout", type=float, default=0.3)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+
+
+def main() -> None:
+    """Run both models over the same batches in turn."""
+    args = arguments(__doc__, _options)
     torch.manual_seed(1)
-    batches = make_batches(options.batches + 1, options.max_frames)
-    steps = {"stk": stk_step(options.dropout), "transformers": transformers_step(options.dropout)}
-    spent = {name: [0.0, 0.0] for name in steps}
-    for step in steps.values():  # the first batch warms both up
-        step(batches[0])
-    for number, batch in enumerate(batches[1:]):
-        order = list(steps) if number % 2 else list(steps)[::-1]
-        for name in order:
-            wall, cpu = time.perf_counter(), time.process_time()
-            steps[name](batch)
-            spent[name][0] += time.perf_counter() - wall
-            spent[name][1] += time.process_time() - cpu
-    _report(options, batches[1:], steps, spent)
+    batches = make_batches(args.batches, args.max_frames)
+    peer = "transformers Speech2Text"
+    steps = {OURS: stk_step(args.dropout), peer: transformers_step(args.dropout)}
 
+    def over(step: Step) -> Callable[[], None]:
+        return lambda: [step(batch) for batch in batches] and None
 
-def _report(
-    options: argparse.Namespace,
-    batches: list[SequenceBatch],
-    steps: dict[str, Callable[[SequenceBatch], float]],
-    spent: dict[str, list[float]],
-) -> None:
     utterances = sum(len(batch.ids) for batch in batches)
-    real = sum(int(batch.source.lengths.sum()) for batch in batches)
-    padded = sum(batch.source.data.shape[0] * batch.source.data.shape[1] for batch in batches)
-    print(
-        f"{utterances} utterances in {len(batches)} batches, {1 - real / padded:.1%} padding, "
-        f"{options.threads} thread(s), dropout {options.dropout}, torch {torch.__version__}"
+    case = f"xs, {utterances} utterances in {len(batches)} batches, dropout {args.dropout}"
+    results = compare(
+        "speech_train", case, {name: over(step) for name, step in steps.items()}, args
     )
-    for name, (wall, cpu) in spent.items():
-        count = steps[name].parameters / 1e6  # type: ignore[attr-defined]
-        print(
-            f"{name:>13}: {utterances / wall:6.2f} utterances/s of wall time, "
-            f"{utterances / cpu:6.2f} of CPU time ({count:.2f}M parameters)"
-        )
-    ours, theirs = spent["stk"], spent["transformers"]
-    print(f"ratio: {theirs[0] / ours[0]:.2f}x wall, {theirs[1] / ours[1]:.2f}x CPU")
+    write(results, args)
+    for result in results:
+        print(f"{result.name}: {utterances / result.timing.median * 1000:.2f} utterances/s")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ TARGETS = (
     Target("attention, query_lengths", "sdpa", "cpu", "1.6x"),
     Target("attention, query_lengths", "sdpa", "cuda", "1.5x"),
     Target("attention, full length", "flash", "cuda", "0.7x"),
+    Target("speech_train", "Speech2Text", "cpu", "1.3x"),
+    Target("speech_decode", "Speech2Text", "cpu", "1.3x"),
     Target("mt_train", "Marian", "cpu", "1.3x"),
     Target("mt_decode", "Marian", "cpu", "1.3x"),
     Target("noise", "", "cpu", "under 5 ms"),
