@@ -21,6 +21,9 @@ def strided_convolution(
 ) -> Tensor:
     """A one-dimensional convolution without padding.
 
+    Where T is a multiple of the stride, the rows of a batch are read as one long row, so that there
+    is one product instead of B; what lies across two rows is computed and not used.
+
     Args:
         x: ``(B, T, C)`` frames, T at least k.
         weight: ``(O, C, k)``, as ``nn.Conv1d`` has it.
@@ -56,7 +59,39 @@ def _pieces(x: Tensor, weight: Tensor, stride: int) -> Iterator[tuple[Tensor, Te
             (time * width, stride * width, 1),
             x.storage_offset() + first * width,
         )
-        yield view, weight[:, :, first : first + taps].permute(2, 1, 0).reshape(-1, outputs)
+        # A row of the weights at a time: the transposition is left to the matrix product.
+        yield view, weight[:, :, first : first + taps].transpose(1, 2).reshape(outputs, -1).t()
+
+
+class _Joined:
+    """Rows ``(B, T, C)`` as one of ``B * T``, and what is convolved of it as rows again."""
+
+    def __init__(self, x: Tensor, kernel: int, stride: int) -> None:
+        self.batch, self.time, self.width = x.shape
+        self.holds = self.batch > 1 and self.time % stride == 0
+        self.each = self.time // stride
+        self.real = (self.time - kernel) // stride + 1
+        self.total = (self.batch * self.time - kernel) // stride + 1
+
+    def join(self, x: Tensor) -> Tensor:
+        """``(B, T, C)``, contiguous, to ``(1, B * T, C)``."""
+        return x.view(1, -1, self.width) if self.holds else x
+
+    def split(self, out: Tensor) -> Tensor:
+        """A view ``(B, T', O)`` of ``out (1, total, O)``."""
+        if not self.holds:
+            return out
+        width = out.shape[2]
+        # Not a reshape: the last row may lack what would lie beyond the end.
+        return out.as_strided((self.batch, self.real, width), (self.each * width, width, 1))
+
+    def join_grad(self, grad: Tensor) -> Tensor:
+        """``(B, T', O)`` to ``(1, total, O)``, zero across two rows."""
+        if not self.holds:
+            return grad.contiguous()
+        joined = grad.new_zeros(1, self.total, grad.shape[2])
+        self.split(joined).copy_(grad)
+        return joined
 
 
 class _Convolution(torch.autograd.Function):
@@ -66,10 +101,11 @@ class _Convolution(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.gelu, ctx.biased = stride, gelu, bias is not None
-        entered = (F.gelu(x) if gelu else x).contiguous()
+        ctx.joined = _Joined(x, weight.shape[2], stride)
+        entered = ctx.joined.join((F.gelu(x) if gelu else x).contiguous())
         out: Tensor | None = None
         for view, matrix in _pieces(entered, weight, stride):
-            matrix = matrix.expand(len(x), -1, -1)
+            matrix = matrix.expand(len(entered), -1, -1)
             if out is not None:
                 out = out.baddbmm_(view, matrix)
             elif bias is None:
@@ -77,41 +113,43 @@ class _Convolution(torch.autograd.Function):
             else:
                 out = torch.baddbmm(bias, view, matrix)
         assert out is not None
-        return out
+        split: Tensor = ctx.joined.split(out)
+        return split
 
     @staticmethod
     def backward(
         ctx: Any, grad: Tensor
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
-        grad = grad.contiguous()
+        grad = ctx.joined.join_grad(grad)
         into = ctx.needs_input_grad
         bias_grad = grad.sum((0, 1)) if ctx.biased and into[2] else None
         weight_grad = _weight_grad(x, weight, grad, ctx) if into[1] else None
-        x_grad = _input_grad(x, weight, grad, ctx.stride) if into[0] else None
+        x_grad = _input_grad(x, weight, grad, ctx) if into[0] else None
         if x_grad is not None and ctx.gelu:
             x_grad = torch.ops.aten.gelu_backward(x_grad, x)
         return x_grad, weight_grad, bias_grad, None, None
 
 
 def _weight_grad(x: Tensor, weight: Tensor, grad: Tensor, ctx: Any) -> Tensor:
-    entered = (F.gelu(x) if ctx.gelu else x).contiguous()
+    entered = ctx.joined.join((F.gelu(x) if ctx.gelu else x).contiguous())
     outputs, inputs, _ = weight.shape
     parts = []
     for view, _ in _pieces(entered, weight, ctx.stride):
-        part = torch.mm(view[0].t(), grad[0])
+        part = torch.mm(grad[0].t(), view[0])
         for row in range(1, len(grad)):
-            part.addmm_(view[row].t(), grad[row])
-        parts.append(part.view(-1, inputs, outputs))
-    return torch.cat(parts).permute(2, 1, 0)
+            part.addmm_(grad[row].t(), view[row])
+        parts.append(part.view(outputs, -1, inputs))
+    return torch.cat(parts, 1).transpose(1, 2)
 
 
-def _input_grad(x: Tensor, weight: Tensor, grad: Tensor, stride: int) -> Tensor:
+def _input_grad(x: Tensor, weight: Tensor, grad: Tensor, ctx: Any) -> Tensor:
     out = torch.empty_like(x, memory_format=torch.contiguous_format)
-    written = grad.shape[1] * stride if weight.shape[2] >= stride else 0
-    out[:, written:].zero_()
-    for number, (view, matrix) in enumerate(_pieces(out, weight, stride)):
-        matrix = matrix.t().expand(len(x), -1, -1)
+    joined = ctx.joined.join(out)
+    written = grad.shape[1] * ctx.stride if weight.shape[2] >= ctx.stride else 0
+    joined[:, written:].zero_()
+    for number, (view, matrix) in enumerate(_pieces(joined, weight, ctx.stride)):
+        matrix = matrix.t().expand(len(joined), -1, -1)
         if number == 0 and written:
             torch.bmm(grad, matrix, out=view)
         else:

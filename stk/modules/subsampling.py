@@ -10,6 +10,7 @@ from stk.modules.lengths import LengthFormula
 from stk.modules.linear import linear
 from stk.modules.norm import LayerNorm
 from stk.modules.rows import zero_padding
+from stk.modules.strided_convolution import strided_convolution
 
 
 def _without_padding(x: Tensor, lengths: Tensor) -> Tensor:
@@ -63,11 +64,26 @@ class Conv1dSubsampler(nn.Module):
         Returns:
             ``(B, T', D)`` and its ``(B,)`` lengths; padding is not zero.
         """
-        x = frames.transpose(1, 2)
+        x = frames
         for convolution, layer in zip(self.convolutions, self.lengths.layers, strict=True):
-            x = F.glu(convolution(_without_padding(x, lengths)), dim=1)
+            assert isinstance(convolution, nn.Conv1d)
+            mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+            x = F.glu(_over_time(convolution, zero_padding(x, mask)), dim=2)
             lengths = LengthFormula((layer,))(lengths)
-        return x.transpose(1, 2), lengths
+        return x, lengths
+
+
+def _over_time(convolution: nn.Conv1d, x: Tensor) -> Tensor:
+    """Convolve ``x (B, T, C)``, the way that is faster on its device."""
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        out: Tensor = convolution(x.transpose(1, 2))
+        return out.transpose(1, 2)
+    (padding,), (stride,) = convolution.padding, convolution.stride
+    assert isinstance(padding, int)
+    # Up to a multiple of the stride; no further output fits into what that adds.
+    beyond = -(x.shape[1] + 2 * padding) % stride
+    x = F.pad(x, (0, 0, padding, padding + beyond))
+    return strided_convolution(x, convolution.weight, convolution.bias, stride)
 
 
 class Conv2dSubsampler(nn.Module):
