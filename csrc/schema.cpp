@@ -55,6 +55,9 @@ TORCH_LIBRARY(stk, m) {
       "attention_backward(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor output, "
       "Tensor logsumexp, Tensor? visible, Tensor? query_lengths, Tensor? seed, Tensor? offset, "
       "float scale, float dropout_p) -> (Tensor query_grad, Tensor key_grad, Tensor value_grad)");
+
+  // Not one of the public operators: what stk/modules/dropout.py multiplies by on the CPU.
+  m.def("dropout_factors(Tensor like, Tensor seed, Tensor offset, *, int dropped) -> Tensor");
 }
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {

@@ -11,6 +11,7 @@
 
 STK_AVX2_BEGIN
 namespace stk::prefix_attention::avx2 {
+#include "common/simd_philox.h"
 #include "attention/attention_cpu_tiles.h"
 #include "attention/attention_cpu_forward.h"
 #include "attention/attention_cpu_backward.h"
@@ -18,6 +19,7 @@ namespace stk::prefix_attention::avx2 {
 }  // namespace stk::prefix_attention::avx2
 STK_AVX2_END
 namespace stk::prefix_attention::baseline {
+#include "common/simd_philox.h"
 #include "attention/attention_cpu_tiles.h"
 #include "attention/attention_cpu_forward.h"
 #include "attention/attention_cpu_backward.h"

@@ -8,16 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_LEVELS = 1 << 16
+from stk.ops._dropout import LEVELS, dropout_factors
+from stk.ops._library import kernels_on
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Zero each element with probability ``p`` and scale the rest (Srivastava et al., 2014).
 
     PyTorch's CPU dropout draws a double per element from a scalar generator, which takes longer
-    than a linear layer over the same rows. Here one 64-bit draw of PyTorch's default generator
-    decides four elements, so ``p`` is rounded to a multiple of 1/65536; the scale fits the rounded
-    value, and the expectation is exact.
+    than a linear layer over the same rows. Here 16 bits decide an element, so ``p`` is rounded to a
+    multiple of 1/65536; the scale fits the rounded value, and the expectation is exact. The bits
+    come from a counter-based generator that PyTorch's seeds, or, without stk's kernels, from
+    PyTorch's itself, 64 at a time.
 
     Args:
         x: of any shape and floating dtype.
@@ -53,18 +55,23 @@ def _native(x: Tensor) -> bool:
 
 def _dropped(p: float) -> int:
     """Of 65536 equally likely values, how many drop an element."""
-    return min(round(p * _LEVELS), _LEVELS - 1)
+    return min(round(p * LEVELS), LEVELS - 1)
 
 
 def keep_mask(x: Tensor, p: float) -> Tensor:
     """Factors for every element of ``x``: 0, or one over the probability of being kept."""
     dropped, count = _dropped(p), x.numel()
+    if kernels_on(x.device):
+        factors = dropout_factors(x, dropped)
+        if x.dtype == torch.float64:  # whose scale fp32 does not hold
+            return (factors > 0).to(x.dtype) * (LEVELS / (LEVELS - dropped))
+        return factors.to(x.dtype)
     words = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(1 << 63), None)
     drawn = words.view(torch.int16)[:count].to(torch.promote_types(x.dtype, torch.float32))
-    scale = _LEVELS / (_LEVELS - dropped)
+    scale = LEVELS / (LEVELS - dropped)
     # Whole numbers, of which those to be kept are 1 or more: scaled and cut at the scale, they
     # are the factors, in arithmetic that is vectorised (comparisons with a float are not).
-    drawn.add_(_LEVELS // 2 + 1 - dropped).mul_(scale).clamp_(0.0, scale)
+    drawn.add_(LEVELS // 2 + 1 - dropped).mul_(scale).clamp_(0.0, scale)
     return drawn.view(x.shape).to(x.dtype)
 
 
@@ -88,7 +95,7 @@ class _ReluDropout(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
         out = keep_mask(x, p).mul_(x).clamp_min_(0.0)
         ctx.save_for_backward(out)
-        ctx.scale = _LEVELS / (_LEVELS - _dropped(p))
+        ctx.scale = LEVELS / (LEVELS - _dropped(p))
         return out
 
     @staticmethod

@@ -7,6 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_WORTH = 0.05
+"""Share of padding from which leaving it out saves more than moving rows costs: measured at width
+256, 0.06; wider models gain earlier, by less than this share of a step."""
+
 
 class Rows:
     """Where the real elements of a padded batch ``(B, T, ...)`` lie.
@@ -14,8 +18,8 @@ class Rows:
     Everything in a Transformer but attention and convolution treats every position alone, so
     padding can be left out of it. ``pack`` turns ``(B, T, D)`` into the real rows ``(N, D)``,
     ``unpack`` turns them back, with zeros in the padding. Where packing is off (on a GPU, where
-    counting N would wait for the device, and in a compiled graph, whose shapes must not depend on
-    data) both leave ``(B, T, D)`` as it is.
+    counting N would wait for the device, in a compiled graph, whose shapes must not depend on data,
+    and where there is hardly any padding) both leave ``(B, T, D)`` as it is.
 
     Attributes:
         lengths: ``(B,)`` int64, real elements of each row, in ``0..T``.
@@ -28,6 +32,7 @@ class Rows:
         self.index: Tensor | None = None
         if pack is None:
             pack = lengths.device.type == "cpu" and not torch.compiler.is_compiling()
+            pack = pack and int(lengths.sum()) <= (1 - _WORTH) * longest * len(lengths)
         if pack:
             mask = self.mask()
             if not bool(mask.all()):

@@ -78,7 +78,7 @@ def _over_time(convolution: nn.Conv1d, x: Tensor) -> Tensor:
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         out: Tensor = convolution(x.transpose(1, 2))
         return out.transpose(1, 2)
-    (padding,), (stride,) = convolution.padding, convolution.stride
+    stride, padding = convolution.stride[0], convolution.padding[0]
     assert isinstance(padding, int)
     # Up to a multiple of the stride; no further output fits into what that adds.
     beyond = -(x.shape[1] + 2 * padding) % stride
