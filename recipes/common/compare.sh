@@ -17,6 +17,8 @@ declare -A STEP_FILE=() SYSTEM_STEPS=()
 SRC_LANGS="" TGT_LANGS=""
 # espeak-ng's voice that says words for CTC over phonemes; none where the sources have many languages.
 VOICE=""
+# stk-data vocab --normalization of transcripts' pieces, where a vocabulary of their own has no capitals.
+SRC_NORMALIZATION=""
 # The field that translations are scored by besides, such as src_lang.
 GROUP_BY=""
 
@@ -78,9 +80,11 @@ read_system() {
 
 # vocabulary NAME FILE FIELDS SIZE TAGS: lists of words are one argument.
 vocabulary() {
+    local how=()
+    if [[ $3 == src_text && -n $SRC_NORMALIZATION ]]; then how=(--normalization "$SRC_NORMALIZATION"); fi
     # shellcheck disable=SC2086
     stk-data vocab "$WORK/data/$2" --fields $3 --type "$vocab_type" --size "$4" --tags $5 \
-        --out "$WORK/vocab/$1"
+        "${how[@]}" --out "$WORK/vocab/$1"
 }
 
 make_vocabularies() {

@@ -7,11 +7,13 @@ source "$RECIPES/common/compare.sh"
 describe "Trains the systems of conf/systems on Tux Paint's stamps and prints one table."
 option size full "models and trainings" tiny full
 option processes 2 "sound files converted at once" int
-compare_options "direct asr mt direct-asr cascade kd costt lut" bpe 200 150 300
+compare_options "direct asr mt direct-asr cascade kd costt lut" bpe 200 150 400
 parse_options "$@"
 
 SRC_LANGS="fr es ca ro ru bg be el"
 TGT_LANGS=en
+# Two hours of speech in three scripts: few pieces and no capitals, so that each is heard often.
+SRC_NORMALIZATION=nmt_nfkc_cf
 GROUP_BY=src_lang
 export ASR_PREFIX=src_lang
 compare_ready "exp/systems-$size"
