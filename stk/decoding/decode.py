@@ -172,13 +172,21 @@ def check_fusion(member: Member, config: DecodeConfig, fusion: Fusion | None) ->
     """Raise unless a language model, where there is one, can take part in the search.
 
     Raises:
-        StkError: CTC decoding, or see :meth:`Fusion.check`.
+        StkError: CTC decoding, outputs that do not end with the end symbol, or see
+            :meth:`Fusion.check`.
     """
     if fusion is None:
         return
     if config.search == "ctc":
         raise StkError("CTC decoding takes no language model", mend="use search: beam")
-    fusion.check(member.vocab(config), member.objective.written_tags)
+    vocab = member.vocab(config)
+    if member.objective.config.end == "begin":
+        raise StkError(
+            "its outputs do not end with the end symbol, so a language model cannot score them",
+            file=member.name,
+            mend="leave --lm out",
+        )
+    fusion.check(vocab, member.objective.written_tags)
 
 
 def _vote(scorers: Sequence[Scorer]) -> Scorer:

@@ -160,6 +160,26 @@ def test_from_the_command_line(
     assert "--lm-weight without a language model" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("weight", ["0.1", "0"])
+def test_outputs_that_end_with_another_symbol(
+    lm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], weight: str
+) -> None:
+    task = {
+        "name": "cross_entropy", "source": "src_text", "source_view": "tgt",
+        "begin": "tgt_lang", "end": "begin",
+    }  # fmt: skip
+    streams = [tiny.stream("documents", task)]
+    model = tiny.checkpoint(tmp_path / "mt", kind="text", streams=streams)
+    text = tmp_path / "text"
+    text.write_text("abc\n")
+    flags = ["--checkpoint", str(model), "--text", str(text), "--target-lang", "de"]
+    refused = weight != "0"  # nothing is fused
+    assert main([*flags, "--device", "cpu", "--lm", str(lm), "--lm-weight", weight]) == refused
+    error = capsys.readouterr().err
+    assert ("do not end with the end symbol" in error) == refused
+    assert not refused or (str(model) in error and "leave --lm out" in error)
+
+
 def test_what_it_refuses(speech: Path, lm: Path, tmp_path: Path) -> None:
     with pytest.raises(StkError, match="weight is -1"):
         load_fusion(lm, -1.0)
