@@ -21,8 +21,8 @@ from stk.config.run import RunConfig, StreamConfig
 from stk.config.strict import build, load_mapping
 from stk.errors import StkError
 
-STEPS = ("contrastive", "ctc", "masked_lm")
-"""Objectives whose models write nothing; nor does COSTT's first stage, which reads nothing."""
+STEPS = ("contrastive", "ctc", "masked_lm", "causal_lm")
+"""Objectives whose models translate nothing; nor does COSTT's first stage, which reads nothing."""
 
 
 def bound(stream: StreamConfig, file: Path) -> tuple[int, str]:

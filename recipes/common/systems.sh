@@ -44,6 +44,7 @@ system_options() {
     option ctc-units pieces "what CTC tells apart in costt and lut" pieces char phonemes
     option wav2vec2 "" "a released wav2vec 2.0, a Hugging Face directory; or train"
     option bert "" "a released BERT, a Hugging Face directory, for lut; or train"
+    option unlabelled "" "MANIFEST of sound that self-training labels; the training recordings"
 }
 
 # system_ready WORK_DIRECTORY: checks, then work_in.
@@ -69,13 +70,14 @@ system_ready() {
         die "--ctc-units phonemes: espeak-ng says the words of one language, not ${SRC_TAGS// /, }"
     read_steps
     check_released
+    check_unlabelled
     export SIZE=$size
     work_in "$1"
-    export RUN=$WORK
+    export RUN=$WORK PROCESSES=$nproc TGT_TAGS UNLABELLED=${unlabelled:-$WORK/data/asr-train.jsonl}
 }
 
-# read_steps: the steps of the system and the file of each. A file of one line, base: OTHER, is the other:
-# one path a step, whichever system asks for it, since its marker depends on it.
+# read_steps: the steps of the system and the file of each. A file of one line, base: OTHER or source
+# OTHER, is the other: one path a step, whichever system asks for it, since its marker depends on it.
 read_steps() {
     local file name path
     for file in $(cd "conf/$system" && printf '%s\n' * | sort -n); do
@@ -85,6 +87,8 @@ read_steps() {
         name=${BASH_REMATCH[1]} path=conf/$system/$file
         if [[ $(<"$path") =~ ^base:\ ([^[:space:]]+)$ ]]; then
             path=$(realpath --relative-to=. "conf/$system/${BASH_REMATCH[1]}")
+        elif [[ $(<"$path") =~ ^source\ ([^[:space:]]+)$ ]]; then
+            path=${BASH_REMATCH[1]}
         fi
         STEPS+=("$name")
         STEP_FILE[$name]=$path
@@ -114,6 +118,16 @@ check_released() {
             printf -v "$name" '%s' "$(given_path "${!name}")"
         fi
     done
+}
+
+# check_unlabelled: the manifest is there, and a step reads it; its size and time, to see it change.
+check_unlabelled() {
+    unlabelled_seen=""
+    if [[ -z $unlabelled ]]; then return; fi
+    [[ -v STEP_FILE[pseudo] ]] || die "--unlabelled: --system $system labels no sound"
+    [[ -f $(given_path "$unlabelled") ]] || die "--unlabelled $unlabelled: no such file"
+    unlabelled=$(given_path "$unlabelled")
+    unlabelled_seen=$(stat -Lc '%s %Y' "$unlabelled")
 }
 
 # vocabulary NAME KIND SIZE TAGS FIELDS...: one of $WORK/vocab, from the pairs of training.
@@ -273,7 +287,9 @@ declare_step() {
         if grep -qE "(averaged|made)/$other([^A-Za-z0-9_-]|\$)" $files; then before+=" $other"; fi
     done
     if [[ $file == *.sh ]]; then
-        stage "$number" "$2" make "$2" "$file" --after "$before" --inputs "$files" \
+        # shellcheck disable=SC2086
+        if grep -q UNLABELLED $files; then uses="unlabelled unlabelled-seen"; else uses=""; fi
+        stage "$number" "$2" make "$2" "$file" --after "$before" --inputs "$files" --uses "$uses" \
             --clears "$WORK/made/$2"
         return
     fi

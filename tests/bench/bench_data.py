@@ -1,7 +1,9 @@
 """Data loading from FLAC with filterbank features: times real time per core, share of waiting.
 
-Run: ``python tests/bench/bench_data.py [--clips 600] [--workers 1]``. It writes its own clips
-(noise shaped like speech: syllable-like loudness over a falling spectrum) to a temporary directory.
+    python tests/bench/bench_data.py [--clips 600] [--workers 1] [--repeats 3] [--csv FILE]
+
+It writes its own clips (noise shaped like speech: syllable-like loudness over a falling spectrum)
+to a temporary directory. FILE gets the rows of docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
+from harness import Rate, write_rates
 
 from stk.config.run import AugmentConfig, BatchConfig, FeatureConfig, MixingConfig, StreamConfig
 from stk.data.audio import load_audio
@@ -144,26 +147,41 @@ def waiting(stream: Stream, workers: int, speed: float) -> tuple[float, float]:
     return loader.waited / whole, loader.startup
 
 
+def rates(manifest: Path, seconds: float, repeats: int) -> list[Rate]:
+    """Reading and features alone, both with batches made, and the same with augmentation."""
+    case = "clips of 1 to 12 s"
+    full = AugmentConfig(speed=(0.9, 1.0, 1.1), specaugment="ld")
+    plain, augmented = (make_stream(manifest, a) for a in (AugmentConfig(), full))
+    reading, features = zip(*(parts(plain) for _ in range(repeats)), strict=True)
+    loading = tuple(measure(plain, seconds) for _ in range(repeats))
+    heard = tuple(measure(augmented, seconds) for _ in range(repeats))
+    return [
+        Rate("FLAC", case, reading),
+        Rate("fbank", case, features),
+        Rate("FLAC, fbank", case, loading),
+        Rate("FLAC, fbank, speed, SpecAugment", case, heard),
+    ]
+
+
 def main() -> None:
     """Print the figures."""
-    p = argparse.ArgumentParser(description=__doc__)
+    p = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     p.add_argument("--clips", type=int, default=600)
     p.add_argument("--workers", type=int, default=1)
+    p.add_argument("--repeats", type=int, default=3)
     p.add_argument("--train-speed", type=float, default=200.0, help="consumer, times real time")
+    p.add_argument("--csv", type=Path, help="file to append the rows to")
     args = p.parse_args()
     torch.set_num_threads(1)
-    full = AugmentConfig(speed=(0.9, 1.0, 1.1), specaugment="ld")
     with tempfile.TemporaryDirectory() as folder:
         manifest, seconds = make_corpus(Path(folder), args.clips)
         plain = make_stream(manifest, AugmentConfig())
         report = plain.report()
         print(f"{args.clips} clips, {seconds / 3600:.2f} h; {os.cpu_count()} cores; one thread")
         print(f"padding: {100 * report.padding:.1f} % at 12,000 frames a batch")
-        read, features = parts(plain)
-        print(f"reading FLAC: {read:.0f}x real time; features: {features:.0f}x")
-        print(f"load + fbank: {measure(plain, seconds):.0f}x real time per core (target 1,000)")
-        augmented = measure(make_stream(manifest, full), seconds)
-        print(f"with speed perturbation and SpecAugment: {augmented:.0f}x")
+        write_rates(rates(manifest, seconds, args.repeats), args.csv)
         share, startup = waiting(plain, args.workers, args.train_speed)
         print(
             f"waiting: {100 * share:.2f} % of the time, {args.workers} worker(s), a consumer at "

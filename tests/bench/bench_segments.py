@@ -1,14 +1,15 @@
 """Reading segments of long WAV files (the layout of MuST-C) with filterbank features, on one core.
 
-Run: ``python tests/bench/bench_segments.py [--talks 6] [--minutes 15] [--repeats 3]``. It writes
-its own talks (see bench_data.py) to a temporary directory. A figure is seconds of sound over CPU
-seconds of this process, which other programs disturb less than wall time; no batch is kept.
+    python tests/bench/bench_segments.py [--talks 6] [--minutes 15] [--repeats 3] [--csv FILE]
+
+It writes its own talks (see bench_data.py) to a temporary directory. A figure is seconds of sound
+over CPU seconds of this process, which other programs disturb less than wall time; no batch is
+kept. FILE gets the rows of docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -17,14 +18,12 @@ import numpy as np
 import soundfile
 import torch
 from bench_data import RATE, make_stream, measure, speechlike
+from harness import Rate, write_rates
 
 from stk.config.run import AugmentConfig
 from stk.data.audio import load_audio
 from stk.data.example import Example
 from stk.data.manifest import write_manifest
-
-TARGET = 1500
-"""Times real time a core, with features."""
 
 
 def make_talks(folder: Path, talks: int, minutes: float) -> tuple[Path, float]:
@@ -59,17 +58,19 @@ def main() -> None:
     parser.add_argument("--talks", type=int, default=6)
     parser.add_argument("--minutes", type=float, default=15.0)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--csv", type=Path, help="file to append the rows to")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    tries = range(options.repeats)
     with tempfile.TemporaryDirectory() as folder:
         manifest, seconds = make_talks(Path(folder), options.talks, options.minutes)
         stream = make_stream(manifest, AugmentConfig())
         examples = [stream.example(index) for index in range(len(stream))]
         print(f"{len(examples)} segments of {options.talks} talks, {seconds / 3600:.2f} hours")
-        alone = statistics.median(reading(examples) for _ in range(options.repeats))
-        print(f"reading alone: {alone:.0f}x real time a core")
-        whole = statistics.median(measure(stream, seconds) for _ in range(options.repeats))
-        print(f"reading and features: {whole:.0f}x real time a core (at least {TARGET}x is asked)")
+        case = f"talks of {options.minutes:g} minutes"
+        alone = Rate("WAV segments", case, tuple(reading(examples) for _ in tries))
+        whole = tuple(measure(stream, seconds) for _ in tries)
+        write_rates([alone, Rate("WAV segments, fbank", case, whole)], options.csv)
 
 
 if __name__ == "__main__":

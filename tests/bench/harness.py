@@ -1,7 +1,10 @@
-"""What the kernel benches share: timing in turn, peak memory, and one CSV layout.
+"""What the benches share: timing in turn, peak memory, and two CSV layouts.
 
-CSV columns: op, case, name, device, threads, hardware, versions, commit, median_ms, p10_ms, p90_ms,
+Times: op, case, name, device, threads, hardware, versions, commit, median_ms, p10_ms, p90_ms,
 ratio (the peer's median over stk's; empty on stk's own rows), peak_mb (above what was held before).
+
+Rates of reading sound: op, case, hardware, versions, commit, and the median, lowest and highest of
+several tries as times real time a core.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ COLUMNS = (
     "op", "case", "name", "device", "threads", "hardware", "versions", "commit",
     "median_ms", "p10_ms", "p90_ms", "ratio", "peak_mb",
 )  # fmt: skip
+RATE_COLUMNS = ("op", "case", "hardware", "versions", "commit", "median", "lowest", "highest")
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "stk"
 
@@ -46,6 +50,15 @@ class Result:
     name: str
     timing: Timing
     ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Seconds of sound that one core reads in a second of its CPU time, one value a try."""
+
+    op: str
+    case: str
+    values: tuple[float, ...]
 
 
 def arguments(
@@ -188,11 +201,31 @@ def write(results: list[Result], args: argparse.Namespace) -> None:
             f"{result.op:<17} {result.case:<36} {result.name:<20} {numbers[0]:>9} ms "
             f"({numbers[1]} to {numbers[2]})  {ratio and ratio + 'x':>8}  {numbers[3]} MB"
         )
-    if args.csv is None:
+    append(args.csv, COLUMNS, lines)
+
+
+def write_rates(rates: list[Rate], path: Path | None) -> None:
+    """Print rates of one CPU thread, and append them to ``path`` where that is given."""
+    about = (hardware("cpu"), versions("cpu"), commit())
+    lines = []
+    for rate in rates:
+        values = (statistics.median(rate.values), min(rate.values), max(rate.values))
+        numbers = [f"{value:.0f}" for value in values]
+        lines.append((rate.op, rate.case, *about, *numbers))
+        print(
+            f"{rate.op}, {rate.case}: {numbers[0]}x real time a core "
+            f"({numbers[1]} to {numbers[2]} in {len(rate.values)} tries)"
+        )
+    append(path, RATE_COLUMNS, lines)
+
+
+def append(path: Path | None, columns: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
+    """Append rows to a CSV file, which gets a head where it is new; None: nothing is written."""
+    if path is None:
         return
-    fresh = not args.csv.exists()
-    with args.csv.open("a", newline="") as file:
+    fresh = not path.exists()
+    with path.open("a", newline="") as file:
         writer = csv.writer(file)
         if fresh:
-            writer.writerow(COLUMNS)
+            writer.writerow(columns)
         writer.writerows(lines)

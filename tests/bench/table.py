@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md from the CSV files that the kernel benches made.
+"""Writes docs/benchmarks.md from the CSV files that the benches made (their layouts: harness.py).
 
     python tests/bench/table.py [--output docs/benchmarks.md] [CSV ...]
 
@@ -59,15 +59,35 @@ TARGETS = (
 )
 
 
+RATE_TARGETS = {"WAV segments, fbank": "1,500x", "FLAC, fbank": "1,000x"}
+"""Operation -> times real time a core."""
+
+
 def read(paths: list[Path]) -> list[Row]:
-    """Rows of all files, the last one of each (op, case, name, device, threads, hardware)."""
+    """Rows of all files, the last one of each (op, case, name, device, threads, hardware); rates
+    have fewer columns."""
     kept: dict[tuple[str, ...], Row] = {}
     for path in paths:
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
                 key = ("op", "case", "name", "device", "threads", "hardware")
-                kept[tuple(row[name] for name in key)] = row
+                kept[tuple(row.get(name, "") for name in key)] = row
     return list(kept.values())
+
+
+def rate_table(rows: list[Row]) -> list[str]:
+    """Each rate of reading sound beside its target; a target nobody measured says so."""
+    heads = ["what", "case", "target", "median", "lowest to highest", "measured on"]
+    lines = [line(heads), "|---|---|---|---|---|---|"]
+    for op, target in RATE_TARGETS.items():
+        if not any(row["op"] == op for row in rows):
+            lines.append(line([op, MISSING, target, *[MISSING] * 3]))
+    for row in rows:
+        where = f"{row['hardware']}, {row['versions']}, commit {row['commit']}"
+        spread = f"{row['lowest']}x to {row['highest']}x"
+        target = RATE_TARGETS.get(row["op"], "")
+        lines.append(line([row["op"], row["case"], target, f"{row['median']}x", spread, where]))
+    return lines
 
 
 def line(cells: list[str]) -> str:
@@ -120,8 +140,10 @@ def full_table(rows: list[Row]) -> list[str]:
     return lines
 
 
-def document(rows: list[Row]) -> str:
+def document(found: list[Row]) -> str:
     """The whole page."""
+    rows = [row for row in found if "median_ms" in row]
+    rates = [row for row in found if "median_ms" not in row]
     lines = [
         "# Benchmarks",
         "",
@@ -133,6 +155,13 @@ def document(rows: list[Row]) -> str:
         "## Targets",
         "",
         *target_table(rows),
+        "",
+        "## Reading sound",
+        "",
+        "Times real time a core: seconds of sound over seconds of CPU time, the median of several",
+        "tries (`bench_segments.py`: segments of long WAV files; `bench_data.py`: FLAC files).",
+        "",
+        *rate_table(rates),
         "",
         "## Measurements",
         *(full_table(rows) if rows else ["", MISSING]),

@@ -116,7 +116,7 @@ def test_a_run_is_the_same_in_every_system(system: Path, monkeypatch: pytest.Mon
     assert [path.name.split("-")[0] for path in files] == [str(n + 1) for n in range(len(files))]
     names = [step_of(path) for path in files]
     decoded = system / "decode.args"
-    assert names[-1] == system.name or "--then $RUN/averaged/" in decoded.read_text()
+    assert names[-1] == system.name or f" $RUN/averaged/{names[-1]}" in decoded.read_text()
     for path, name in zip(files, names, strict=True):
         others = [p for p in system.parent.glob("*/*-*") if step_of(p) == name and p != path]
         if path.suffix == ".sh":

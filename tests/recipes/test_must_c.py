@@ -185,6 +185,8 @@ def test_global_batch_of_several_streams(monkeypatch: pytest.MonkeyPatch) -> Non
         ("xstnet/1-wav2vec2", "none"),
         ("xstnet/2-xstnet-mt", "tgt_text"),
         ("xstnet/3-xstnet", "tgt_text"),
+        ("self-training/4-wave-student", "tgt_text"),
+        ("self-training-lm/6-lm", "none"),
     ],
 )
 def test_what_a_run_writes(name: str, field: str) -> None:
@@ -213,6 +215,9 @@ def test_results_page_holds_every_published_score() -> None:
     assert published_table.results(published) in (RECIPE / "RESULTS.md").read_text()
 
 
+LABELLING = ("--data", ".", "--size", "tiny", "--system", "self-training")
+
+
 def test_wrong_options_are_one_line(tmp_path: Path) -> None:
     recipes = copy_of_recipes(tmp_path)
     script = recipes / "must_c" / "run.sh"
@@ -233,10 +238,45 @@ def test_wrong_options_are_one_line(tmp_path: Path) -> None:
             ["--data", ".", "--system", "costt", "--lang", "all"],
             "--system costt writes one language",
         ),
+        (
+            ["--data", ".", "--system", "mt", "--unlabelled", "no.jsonl"],
+            "--unlabelled: --system mt labels no sound",
+        ),
+        (
+            [*LABELLING, "--unlabelled", "no.jsonl"],
+            "--unlabelled no.jsonl: no such file",
+        ),
         (["--data", ".", "--updates", "few"], "--updates takes a whole number, not 'few'"),
     ):
         done = run(script, *arguments, programs=recipes / "bin")
         assert done.returncode == 1 and done.stderr.startswith(f"error: {message}"), done.stderr
+
+
+def test_other_sound_is_labelled_again(tmp_path: Path, warm: Path) -> None:
+    """The labelling step's marker depends on the manifest that --unlabelled names."""
+    recipes = copy_of_recipes(tmp_path)
+    sound, script = tmp_path / "more sound.jsonl", recipes / "must_c" / "run.sh"
+    shown = script.with_name("hashes.sh")
+    shown.write_text(script.read_text().replace("run_stages", HASHES))
+
+    def hashes(*more: str) -> dict[str, str]:
+        done = run(shown, *LABELLING, *more, programs=recipes / "bin", warm=warm)
+        assert done.returncode == 0, done.stderr
+        return dict(line.split() for line in done.stdout.splitlines())
+
+    plain = hashes()
+    sound.write_text("a")
+    first = hashes("--unlabelled", str(sound))
+    sound.write_text("ab")
+    second = hashes("--unlabelled", str(sound))
+    steps = {"pseudo", "wave-student", "self-training"}
+    after = {f"{kind}-{name}" for kind in ("decode", "score") for name in steps - {"pseudo"}}
+    for one, other in ((plain, first), (first, second)):
+        changed = {name for name in one if one[name] != other[name]}
+        assert changed == {*steps, *after, "table-self-training"}
+
+
+HASHES = 'hash_stages; for name in "${!STAGE_HASH[@]}"; do echo "$name ${STAGE_HASH[$name]}"; done'
 
 
 @pytest.mark.slow

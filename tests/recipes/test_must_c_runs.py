@@ -16,6 +16,8 @@ import torch
 from recipe_runs import ROOT, copy_of_recipes, run, stand_ins
 
 from stk.config.strict import build
+from stk.data.example import Example
+from stk.data.manifest import read_manifest, write_manifest
 
 RECIPE = ROOT / "recipes" / "must_c"
 QUICK = ("--size", "tiny", "--updates", "2", "--averaged", "1", "--beam", "1")
@@ -114,6 +116,7 @@ def test_every_system(tmp_path: Path, warm: Path) -> None:
         ("--system", "st", "--lang", "de,fr"),
         ("--system", "kd", "--lang", "de,fr"),
         ("--system", "xstnet", "--lang", "de,fr"),
+        ("--system", "self-training", "--lang", "de,fr"),
         ("--system", "costt", "--ctc-units", "char", "--vocab-type", "char"),
     ],
     ids=" ".join,
@@ -128,6 +131,23 @@ def test_other_options(options: tuple[str, ...], tmp_path: Path, warm: Path) -> 
         (table,) = (recipes / "must_c" / "exp" / "de-fr-tiny").glob("table-*.md")
         assert "| tst-COMMON | de | BLEU |" in table.read_text()
         assert "| tst-COMMON | fr | BLEU |" in table.read_text()
+
+
+@pytest.mark.slow
+def test_other_sound_is_labelled(tmp_path: Path, warm: Path) -> None:
+    """Clips that the corpus does not have come into the student's labels; no others do."""
+    recipes = copy_of_recipes(tmp_path)
+    corpora.write_must_c(tmp_path / "c", faults=False)
+    clips = sorted((tmp_path / "c" / "spoken" / "dev").glob("*.wav"))
+    rows = [Example(id=clip.stem, audio=clip) for clip in clips]
+    write_manifest(tmp_path / "more sound.jsonl", rows)
+    given = ("--data", str(tmp_path / "c"), *QUICK, "--system", "self-training")
+    given = (*given, "--unlabelled", str(tmp_path / "more sound.jsonl"))
+    done = run(recipes / "must_c/run.sh", *given, programs=recipes / "bin", warm=warm)
+    assert done.returncode == 0, done.stdout + done.stderr
+    labelled = read_manifest(recipes / "must_c/exp/de-tiny/made/pseudo/train.jsonl")
+    assert labelled and {row.audio for row in labelled} <= set(clips)
+    assert all(row.tgt_text and row.tgt_lang == "de" and row.duration for row in labelled)
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+source ../common/conf/steps/pseudo.sh
