@@ -47,20 +47,24 @@ def patches(samples: Tensor, kernel: int, stride: int) -> Tensor:
     return samples.unfold(1, kernel, stride).contiguous()
 
 
-def _pieces(x: Tensor, weight: Tensor, stride: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Views ``(B, T', t * C)`` of ``x``, which is contiguous, and their ``(t * C, O)`` weights."""
+def _views(x: Tensor, kernel: int, stride: int) -> Iterator[Tensor]:
+    """What each piece of a kernel reads: views ``(B, T', t * C)`` of ``x``, which is contiguous."""
     batch, time, width = x.shape
-    outputs, _, kernel = weight.shape
     count = (time - kernel) // stride + 1
     for first in range(0, kernel, stride):
-        taps = min(stride, kernel - first)
-        view = x.as_strided(
-            (batch, count, taps * width),
+        yield x.as_strided(
+            (batch, count, min(stride, kernel - first) * width),
             (time * width, stride * width, 1),
             x.storage_offset() + first * width,
         )
+
+
+def _pieces(x: Tensor, weight: Tensor, stride: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Views of ``x``, see :func:`_views`, and their ``(t * C, O)`` weights."""
+    views = _views(x, weight.shape[2], stride)
+    for view, part in zip(views, weight.split(stride, 2), strict=True):
         # A row of the weights at a time: the transposition is left to the matrix product.
-        yield view, weight[:, :, first : first + taps].transpose(1, 2).reshape(outputs, -1).t()
+        yield view, part.transpose(1, 2).reshape(len(weight), -1).t()
 
 
 class _Joined:
@@ -124,18 +128,25 @@ class _Convolution(torch.autograd.Function):
         grad = ctx.joined.join_grad(grad)
         into = ctx.needs_input_grad
         bias_grad = grad.sum((0, 1)) if ctx.biased and into[2] else None
-        weight_grad = _weight_grad(x, weight, grad, ctx) if into[1] else None
-        x_grad = _input_grad(x, weight, grad, ctx) if into[0] else None
-        if x_grad is not None and ctx.gelu:
-            x_grad = torch.ops.aten.gelu_backward(x_grad, x)
+        weight_grad = x_grad = None
+        entered = (F.gelu(x) if ctx.gelu else x).contiguous() if into[1] else None
+        if entered is not None:
+            weight_grad = _weight_grad(entered, weight, grad, ctx)
+        if into[0]:
+            # Fresh memory costs as much as what is computed: gelu(x) gives up its own.
+            fresh = entered is None or not ctx.gelu
+            out = torch.empty_like(x, memory_format=torch.contiguous_format) if fresh else entered
+            assert out is not None
+            x_grad = _input_grad(out, weight, grad, ctx)
+            if ctx.gelu:
+                torch.ops.aten.gelu_backward.grad_input(x_grad, x, grad_input=x_grad)
         return x_grad, weight_grad, bias_grad, None, None
 
 
-def _weight_grad(x: Tensor, weight: Tensor, grad: Tensor, ctx: Any) -> Tensor:
-    entered = ctx.joined.join((F.gelu(x) if ctx.gelu else x).contiguous())
-    outputs, inputs, _ = weight.shape
+def _weight_grad(entered: Tensor, weight: Tensor, grad: Tensor, ctx: Any) -> Tensor:
+    outputs, inputs, kernel = weight.shape
     parts = []
-    for view, _ in _pieces(entered, weight, ctx.stride):
+    for view in _views(ctx.joined.join(entered), kernel, ctx.stride):
         part = torch.mm(grad[0].t(), view[0])
         for row in range(1, len(grad)):
             part.addmm_(grad[row].t(), view[row])
@@ -143,8 +154,8 @@ def _weight_grad(x: Tensor, weight: Tensor, grad: Tensor, ctx: Any) -> Tensor:
     return torch.cat(parts, 1).transpose(1, 2)
 
 
-def _input_grad(x: Tensor, weight: Tensor, grad: Tensor, ctx: Any) -> Tensor:
-    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+def _input_grad(out: Tensor, weight: Tensor, grad: Tensor, ctx: Any) -> Tensor:
+    """The gradient of what is convolved, written to ``out``, which is contiguous."""
     joined = ctx.joined.join(out)
     written = grad.shape[1] * ctx.stride if weight.shape[2] >= ctx.stride else 0
     joined[:, written:].zero_()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from stk.modules.dropout import dropout
 from stk.modules.gradient import scale_gradient
+from stk.modules.grouped_convolution import grouped_convolution
 from stk.modules.linear import linear
 from stk.modules.norm import LayerNorm
 from stk.modules.rows import Rows
@@ -119,7 +120,7 @@ class PositionalConvolution(nn.Module):
 
     def __init__(self, width: int, kernel: int, groups: int) -> None:
         super().__init__()
-        self.groups, self.kernel = groups, kernel
+        self.groups = groups
         self.weight_v = nn.Parameter(torch.empty(width, width // groups, kernel))
         nn.init.normal_(self.weight_v, std=(4.0 / (kernel * width)) ** 0.5)
         norm = self.weight_v.detach().square().sum((0, 1), keepdim=True).sqrt()
@@ -130,10 +131,7 @@ class PositionalConvolution(nn.Module):
         """``(B, T, D)``, zero in the padding, to ``(B, T, D)``."""
         norm = self.weight_v.square().sum((0, 1), keepdim=True).sqrt()
         weight = self.weight_v * (self.weight_g / norm)
-        out = F.conv1d(
-            x.transpose(1, 2), weight, self.bias, padding=self.kernel // 2, groups=self.groups
-        )
-        return F.gelu(out[:, :, : x.shape[1]]).transpose(1, 2)
+        return F.gelu(grouped_convolution(x, weight, self.bias, self.groups))
 
 
 class WaveEncoder(nn.Module):
