@@ -64,3 +64,23 @@ def marian(**settings: Any) -> Any:
         **settings,
     )
     return MarianMTModel(config)
+
+
+def wav2vec2() -> Any:
+    """Wav2Vec2ForPreTraining of BASE with the dropout of its pre-training, without layer drop."""
+    from transformers import Wav2Vec2Config, Wav2Vec2ForPreTraining
+
+    config = Wav2Vec2Config(
+        hidden_dropout=0.1,
+        attention_dropout=0.1,
+        activation_dropout=0.0,
+        feat_proj_dropout=0.1,
+        feat_quantizer_dropout=0.1,
+        layerdrop=0.0,
+        num_negatives=100,
+        diversity_loss_weight=0.1,
+        codevector_dim=256,
+        proj_codevector_dim=256,
+        mask_time_prob=0.65,
+    )
+    return Wav2Vec2ForPreTraining(config)

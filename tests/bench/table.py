@@ -52,6 +52,7 @@ TARGETS = (
     Target("speech_decode", "Speech2Text", "cpu", "1.3x", threads=2),
     Target("mt_train", "Marian", "cpu", "1.3x"),
     Target("mt_decode", "Marian", "cpu", "1.3x"),
+    Target("wav2vec2 BASE step", "transformers", "cpu", "1.3x"),
     Target("noise", "", "cpu", "under 5 ms"),
     Target("COSTT semantic encoder", "every state", "cpu", "2x"),
     Target("training step", "teacher in every step", "cpu", "under 1.33x"),
