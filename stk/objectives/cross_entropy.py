@@ -82,7 +82,7 @@ def target_sums(
     nothing there.
     """
     logits = target_logits(model, encoded, target)
-    return logit_sums(logits, target.labels, smoothing, weight, name)
+    return logit_sums(logits, target.labels, smoothing, weight, name, consume=True)
 
 
 def target_logits(model: Any, encoded: Encoded, target: task.TargetTokens) -> Tensor:
@@ -93,10 +93,20 @@ def target_logits(model: Any, encoded: Encoded, target: task.TargetTokens) -> Te
 
 
 def logit_sums(
-    logits: Tensor, labels: Tensor, smoothing: float, weight: float, name: str = "loss"
+    logits: Tensor,
+    labels: Tensor,
+    smoothing: float,
+    weight: float,
+    name: str = "loss",
+    *,
+    consume: bool = False,
 ) -> dict[str, Sum]:
-    """Cross-entropy of ``logits (N, V)`` against ``labels (N,)``, and its metrics."""
-    loss, nll, correct = smoothed_cross_entropy(logits, labels, smoothing)
+    """Cross-entropy of ``logits (N, V)`` against ``labels (N,)``, and its metrics.
+
+    ``consume`` lets it overwrite logits that nothing else reads, see
+    :func:`stk.objectives.smoothed.smoothed_cross_entropy`.
+    """
+    loss, nll, correct = smoothed_cross_entropy(logits, labels, smoothing, consume=consume)
     return {
         name: Sum(loss, "tokens", weight),
         "nll": Sum(nll, "tokens", 0.0),

@@ -196,8 +196,9 @@ class Distillation(SequenceObjective[DistillationConfig]):
         assert batch.target is not None
         weight = weight_of(self.config.kd_weight, context.scalars)
         logits = target_logits(model, model.encode(batch.source), batch.target)
-        sums = logit_sums(logits, batch.target.labels, self.config.smoothing, 1.0 - weight, "ce")
-        if weight == 0.0:
+        labels, smoothing, alone = batch.target.labels, self.config.smoothing, weight == 0.0
+        sums = logit_sums(logits, labels, smoothing, 1.0 - weight, "ce", consume=alone)
+        if alone:
             return sums
         if batch.lesson is not None:
             teacher: Any = context.helpers[self.config.teacher]

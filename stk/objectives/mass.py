@@ -96,4 +96,4 @@ class Mass(CorruptedObjective[MassConfig]):
         states = model.decode_states(seen, inputs.data, inputs.lengths, places=batch.places)
         logits = model.project(states.flatten(0, 1).index_select(0, target.places))
         weight = weight_of(self.config.weight, context.scalars)
-        return logit_sums(logits, target.labels, 0.0, weight)
+        return logit_sums(logits, target.labels, 0.0, weight, consume=True)

@@ -158,4 +158,4 @@ def token_batch(names: Sequence[str], rows: Sequence[Row]) -> TokenBatch:
 def token_sums(model: Any, states: Tensor, batch: TokenBatch, weight: float) -> dict[str, Sum]:
     """``loss``, ``nll`` and ``accuracy`` per ``tokens``, given states ``(B, S, D)``."""
     logits = model.project(states.flatten(0, 1).index_select(0, batch.places))
-    return logit_sums(logits, batch.labels, 0.0, weight)
+    return logit_sums(logits, batch.labels, 0.0, weight, consume=True)

@@ -12,7 +12,7 @@ _CHUNK = 1 << 18
 
 
 def smoothed_cross_entropy(
-    logits: Tensor, labels: Tensor, smoothing: float
+    logits: Tensor, labels: Tensor, smoothing: float, *, consume: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sums over all rows of the smoothed loss, the plain loss, and correct first choices.
 
@@ -24,12 +24,16 @@ def smoothed_cross_entropy(
         logits: ``(N, V)`` of any floating dtype.
         labels: ``(N,)`` int64 in ``0..V-1``.
         smoothing: ``e`` in [0, 1).
+        consume: whether ``logits`` may be overwritten, first with what the backward pass needs,
+            then with their gradient, which saves a tensor of their size and taking powers twice.
+            Nothing else may then read them, and the backward pass runs once: autograd refuses a
+            second one. Logits that are narrower than the sums stay as they are.
 
     Returns:
         0-dim tensors (fp32, or fp64 for fp64 logits): the smoothed loss, and without gradients
         the negative log-likelihood and the number of rows whose label scores highest.
     """
-    loss, nll, correct = _SmoothedCrossEntropy.apply(logits, labels, smoothing)
+    loss, nll, correct = _SmoothedCrossEntropy.apply(logits, labels, smoothing, consume)
     return loss, nll, correct
 
 
@@ -43,20 +47,24 @@ def _chunks(logits: Tensor) -> list[slice]:
 class _SmoothedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, labels: Tensor, smoothing: float
+        ctx: Any, logits: Tensor, labels: Tensor, smoothing: float, consume: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         wide = torch.promote_types(logits.dtype, torch.float32)
-        normalizers = logits.new_empty(len(logits), dtype=wide)
-        picked, mean, best = (torch.empty_like(normalizers) for _ in range(3))
+        consume &= logits.dtype == wide and ctx.needs_input_grad[0]
+        consume &= not torch.compiler.is_compiling()
+        totals = logits.new_empty(len(logits), dtype=wide)
+        picked, mean, best = (torch.empty_like(totals) for _ in range(3))
         for part in _chunks(logits):
             scores = logits[part].to(wide)
             best[part] = scores.amax(1)
-            normalizers[part] = torch.logsumexp(scores, 1)
             picked[part] = scores.gather(1, labels[part, None]).squeeze(1)
             if smoothing > 0:
                 mean[part] = scores.mean(1)
-        ctx.save_for_backward(logits, labels, normalizers)
-        ctx.smoothing = smoothing
+            into = scores if consume else None
+            totals[part] = torch.sub(scores, best[part, None], out=into).exp_().sum(1)
+        normalizers = best + totals.log()
+        ctx.save_for_backward(logits, labels, totals if consume else normalizers)
+        ctx.smoothing, ctx.consumed = smoothing, consume
         nll = (normalizers - picked).sum()
         loss = nll
         if smoothing > 0:
@@ -67,18 +75,20 @@ class _SmoothedCrossEntropy(torch.autograd.Function):
         return loss, nll, correct
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor, None, None]:
-        logits, labels, normalizers = ctx.saved_tensors
-        grad = torch.empty_like(logits)
+    def backward(ctx: Any, scale: Tensor, *_: Tensor) -> tuple[Tensor, None, None, None]:
+        logits, labels, saved = ctx.saved_tensors
+        grad = logits if ctx.consumed else torch.empty_like(logits)
         for part in _chunks(logits):
-            into = grad[part] if grad.dtype == normalizers.dtype else None
-            scores = logits[part].to(normalizers.dtype)
-            chunk = torch.sub(scores, normalizers[part, None], out=into).exp_()
+            into = grad[part] if grad.dtype == saved.dtype else None
+            if ctx.consumed:  # what lies there are powers, of which saved holds the sums
+                chunk = grad[part].mul_(scale / saved[part, None])
+            else:
+                scores = logits[part].to(saved.dtype)
+                chunk = torch.sub(scores, saved[part, None], out=into).exp_().mul_(scale)
             if ctx.smoothing > 0:
-                chunk -= ctx.smoothing / logits.shape[1]
-            minus = chunk.new_full((len(chunk), 1), ctx.smoothing - 1.0)
+                chunk -= scale * (ctx.smoothing / logits.shape[1])
+            minus = (scale * (ctx.smoothing - 1.0)).expand(len(chunk), 1)
             chunk.scatter_add_(1, labels[part, None], minus)
-            chunk.mul_(scale)
             if into is None:
                 grad[part] = chunk
-        return grad, None, None
+        return grad, None, None, None

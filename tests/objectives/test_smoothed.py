@@ -11,14 +11,21 @@ from stk.objectives.smoothed import smoothed_cross_entropy
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
 @pytest.mark.parametrize("shape", [(1, 2), (7, 11), (50, 3)])
 @pytest.mark.parametrize("chunk", [1, 30, 1 << 18])
+@pytest.mark.parametrize("consume", [False, True])
 def test_value_and_gradient(
-    monkeypatch: pytest.MonkeyPatch, chunk: int, shape: tuple[int, int], smoothing: float
+    monkeypatch: pytest.MonkeyPatch,
+    consume: bool,
+    chunk: int,
+    shape: tuple[int, int],
+    smoothing: float,
 ) -> None:
     monkeypatch.setattr(smoothed, "_CHUNK", chunk)
     torch.manual_seed(1)
     logits = (torch.randn(shape, dtype=torch.float64) * 5).requires_grad_()
     labels = torch.randint(0, shape[1], (shape[0],))
-    loss, nll, correct = smoothed_cross_entropy(logits, labels, smoothing)
+    own = logits * 1.0
+    loss, nll, correct = smoothed_cross_entropy(own, labels, smoothing, consume=consume)
+    assert torch.equal(own, logits) != consume
     (3.0 * loss).backward()
     found, logits.grad = logits.grad, None
     expected = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="sum")
@@ -54,6 +61,29 @@ def test_half_precision_is_summed_in_fp32() -> None:
     assert loss.dtype == torch.float32 and logits.grad is not None
     assert logits.grad.dtype == torch.bfloat16
     torch.testing.assert_close(loss.detach(), expected, rtol=1e-6, atol=0.0)
+
+
+def test_consumed_logits_are_read_once() -> None:
+    given = torch.randn(4, 5, requires_grad=True)
+    labels = torch.tensor([0, 4, 2, 2])
+    logits = given * 1.0
+    loss, _, _ = smoothed_cross_entropy(logits, labels, 0.1, consume=True)
+    loss.backward(retain_graph=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    logits = given * 1.0
+    squares = (logits**2).sum()  # another reader
+    loss, _, _ = smoothed_cross_entropy(logits, labels, 0.1, consume=True)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        (loss + squares).backward()
+
+
+def test_what_is_not_consumed() -> None:
+    labels = torch.tensor([0, 4, 2, 2])
+    for logits in (torch.randn(4, 5), torch.randn(4, 5).bfloat16().requires_grad_() * 1.0):
+        before = logits.detach().clone()
+        smoothed_cross_entropy(logits, labels, 0.1, consume=True)
+        assert torch.equal(logits, before)
 
 
 def test_large_logits_do_not_overflow() -> None:
