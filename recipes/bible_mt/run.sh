@@ -6,12 +6,12 @@ source "$(dirname "${BASH_SOURCE[0]}")/../common/recipe.sh"
 
 describe "Text pre-training and translation on public-domain Bible versions."
 option size s "of the models: s for two cores, m for a GPU, tiny for a smoke test" tiny s m
-option systems "main" "what is trained: of main, more, exotic, unmt, bt, kd, or \"all\""
+option systems "main" "what is trained: of main, more, exotic, unmt, bt, kd, classes, or \"all\""
 option seeds "1" "seeds, every training once for each, such as \"1 2 3\""
 option texts bible "what pre-training reads beside the Bible: nothing, or help and sentences" bible all
 option low ro-en "the low-resource pair; pre-training sees both its languages"
-option exotic it-pt "a pair of languages that pre-training never sees"
-option close es-pt "the pair of unsupervised translation"
+option exotic it-tl "a pair of languages that pre-training never sees"
+option close es-it "the pair of unsupervised translation"
 option languages "en de fr es ru ro" "of pre-training"
 option verses 5000 "training verses of the low-resource and of the exotic pair" int
 option longest 30 "words of a verse at most" int
@@ -30,7 +30,7 @@ parse_options "$@"
 for one in updates tune_updates minutes; do
     [[ ${!one} =~ ^[0-9]*$ ]] || die "--${one//_/-} takes a whole number, not '${!one}'"
 done
-KNOWN="main more exotic unmt bt kd"
+KNOWN="main more exotic unmt bt kd classes"
 [[ $systems == all ]] && systems=$KNOWN
 for one in $systems; do
     [[ " $KNOWN " == *" $one "* ]] || die "--systems takes some of: $KNOWN, not '$one'"
@@ -87,6 +87,12 @@ make_vocabulary() {
         --out "$WORK/vocab/counts.npy"
 }
 
+book_classes() {
+    # shellcheck disable=SC2086
+    python local/classes.py --bible "$WORK/data/bible" --languages $languages \
+        --out "$WORK/data/classes"
+}
+
 # train SEED NAME CONF UPDATES [NAME=VALUE...]: one training and the mean of its last checkpoints.
 # What is named NAME=VALUE is read by the configuration, see conf/direct.yaml.
 train() {
@@ -126,11 +132,12 @@ score() {
         --metric bleu chrf --bootstrap "$samples" --json "$run/scores/$2.json"
 }
 
-# similarity SEED: cosines of dictionary pairs that substitution never had, without substitution and
-# with it, and a picture of both.
+# similarity SEED: cosines of dictionary pairs that substitution never had, before pre-training,
+# after it without substitution, and with substitution, and a picture of the three side by side.
 similarity() {
     local run=$WORK/seed$1
-    stk-data similarity --checkpoint "$run/averaged/mrasp-plain" "$run/averaged/mrasp" --view text \
+    stk-data similarity --before --view text \
+        --checkpoint "$run/averaged/mrasp-plain" "$run/averaged/mrasp" \
         --lexicon "$WORK"/data/heldout/*.tsv --out "$run/similarity/mrasp.json" \
         --plot "$run/similarity/mrasp.png"
 }
@@ -203,6 +210,8 @@ stage 4 lexicons make_lexicons --after prepare --inputs local/lexicons.py \
 stage 5 mixtures mixtures --after "prepare other-text" --uses rows --inputs local/mixture.py \
     --clears "$WORK/data/pretrain"
 stage 6 vocab make_vocabulary --uses pieces --clears "$WORK/vocab"
+stage 6 book-classes book_classes --after prepare --uses languages --clears "$WORK/data/classes" \
+    --inputs "local/classes.py local/make_sets.py"
 
 # pretrained SEED NAME SIZE_KIND: declares the stage of a pre-training.
 pretrained() {
@@ -219,6 +228,15 @@ tuned() {
     made+=" $2-$1"
 }
 
+# classifier SEED NAME AFTER: declares the stage of a training that tells kinds of books apart.
+classifier() {
+    stage 8 "$2-$1" train "$1" "$2" "$2" "$tune_updates" --after "book-classes $3" \
+        --uses "size tune-updates averaged minutes" \
+        --inputs "conf/$2.yaml conf/classes-direct.yaml conf/size/lm-$size.yaml" \
+        --clears "$WORK/seed$1/$2 $WORK/seed$1/averaged/$2"
+    ended+=" $2-$1"
+}
+
 # scored SEED TABLE PAIR NAME...: declares the stage that scores systems beside the first.
 scored() {
     stage 9 "score-$2-$1" score "$@" --after "$made" --uses samples \
@@ -231,6 +249,7 @@ for one in $seeds; do
     pre="mlm mbart mass mrasp mrasp-plain" names=""
     if [[ " $systems " == *" more "* ]]; then pre+=" clm tlm"; fi
     [[ $systems != unmt ]] || pre=""
+    [[ $systems != classes ]] || pre=mlm
     for name in $pre; do
         kind=nmt
         if [[ $name == *lm ]]; then kind=lm; fi
@@ -297,6 +316,10 @@ for one in $seeds; do
         made+=" sequence-distilled-$one"
         tuned "$one" word-distilled word-distilled "$low" "tune-mrasp-$one" TEACHER=tune-mrasp
         scored "$one" distillation "$low" direct sequence-distilled word-distilled
+    fi
+    if [[ " $systems " == *" classes "* ]]; then
+        classifier "$one" classes-direct vocab
+        classifier "$one" classes "mlm-$one"
     fi
 done
 stage 11 table table --uses seeds --inputs local/score_table.py --after "$ended"

@@ -14,9 +14,10 @@ from stk.data.atomic import replacing, write_text
 from stk.data.manifest import Manifest, write_manifest
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from stk.data.vocab import Vocab
+    from stk.training.checkpoint import Loaded
 
 PLOTTED = 30
 """Dictionary pairs of a picture; more cannot be read."""
@@ -46,6 +47,10 @@ def add_to(commands: Any) -> None:
     p.add_argument(
         "--checkpoint", required=True, nargs="+", metavar="DIR", help="of one vocabulary"
     )
+    p.add_argument(
+        "--before", action="store_true", help="the first one before its training too, as its seed "
+        "drew it"
+    )  # fmt: skip
     p.add_argument("--view", default="src", help="view of the encoder's vocabulary (src)")
     p.add_argument("--lexicon", required=True, nargs="+", metavar="FILE", help="of held-out pairs")
     p.add_argument("--out", metavar="FILE", help="JSON to write")
@@ -149,13 +154,16 @@ def _similarity(args: argparse.Namespace) -> int:
     if args.plot:
         first = next(iter(lexicons.values()))
         shown = [first[i * len(first) // PLOTTED] for i in range(PLOTTED)]
-        picture = plane_picture(tables, list(dict.fromkeys(shown)), vocab)
+        short = {Path(name).name: table for name, table in tables.items()}
+        panels = short if len(short) == len(tables) else tables
+        picture = plane_picture(panels, list(dict.fromkeys(shown)), vocab)
         with replacing(args.plot) as part:
             picture.savefig(part, format="png", dpi=120)
     return 0
 
 
 def _tables(args: argparse.Namespace) -> tuple[dict[str, Tensor], Vocab]:
+    """Name -> table of every model, what stood before training first, and their vocabulary."""
     from stk.errors import StkError
     from stk.reports.embeddings import embedding_table
     from stk.training.checkpoint import load_model
@@ -170,6 +178,29 @@ def _tables(args: argparse.Namespace) -> tuple[dict[str, Tensor], Vocab]:
         own = loaded.vocabs[args.view]
         if vocab is not None and own.digest != vocab.digest:
             raise StkError("has another vocabulary", file=Path(name), mend="compare like models")
+        if args.before and not tables:
+            tables["before training"] = embedding_table(_untrained(loaded, Path(name)))
         vocab, tables[name] = own, embedding_table(loaded.model)
     assert vocab is not None
     return tables, vocab
+
+
+def _untrained(loaded: Loaded, path: Path) -> nn.Module:
+    """The model with the weights that its run's seed drew.
+
+    Raises:
+        StkError: the run started from other checkpoints.
+    """
+    from stk.errors import StkError
+    from stk.models.registry import build_model
+    from stk.training import rng
+
+    if loaded.config.init_from:
+        mend = "give what it started from as a checkpoint, without --before"
+        raise StkError("did not start from random weights", file=path, mend=mend)
+    sizes = {view: len(vocab) for view, vocab in loaded.vocabs.items()}
+    with rng.undisturbed():
+        rng.seed_all(loaded.config.seed)
+        return build_model(
+            loaded.config.model, sizes, None if loaded.frontend is None else loaded.frontend.dim
+        )

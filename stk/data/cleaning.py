@@ -15,7 +15,7 @@ from stk.data.substitution import words_of
 
 _LATIN = """
     af ca cs cy da de en eo es et eu fi fr ga gl hr hu id is it la lt lv ms mt nl no pl pt ro sk sl
-    sq sv sw tr vi
+    sq sv sw tl tr vi
 """
 
 SCRIPTS: dict[str, tuple[str, ...]] = {

@@ -53,21 +53,31 @@ class Substitution:
         table = self._tables.get(language)
         if not table:
             return text
-        parts, found, get = _WORD.split(text), [], table.get  # words stand at odd places
-        for i, word in enumerate(parts[1::2]):  # in line what _look_up does: most time goes here
-            languages = get(word)
-            if languages is None and not word.islower():
-                languages = get(word.lower())
-            if languages is not None:
-                found.append((2 * i + 1, languages))
-        chosen = np.flatnonzero(generator.random(len(found)) < self.rate).tolist()
+        parts, found, get = text.split(" "), [], table.get
+        cut: dict[int, list[str]] = {}  # parts that are not one word; words stand at odd places
+        for i, part in enumerate(parts):  # in line what _look_up does: most time goes here
+            if part.isalnum():
+                languages = get(part)
+                if languages is None and not part.islower():
+                    languages = get(part.lower())
+                if languages is not None:
+                    found.append((parts, i, languages))
+            elif part:
+                pieces = cut[i] = _WORD.split(part)
+                for k in range(1, len(pieces), 2):
+                    languages = _look_up(table, pieces[k])
+                    if languages is not None:
+                        found.append((pieces, k, languages))
+        drawn = generator.random(len(found)).tolist()
+        chosen = [one for one, number in zip(found, drawn, strict=True) if number < self.rate]
         draws = generator.random((len(chosen), 2)).tolist()
-        for place, (which, choice) in zip(chosen, draws, strict=True):
-            i, languages = found[place]
+        for (words, i, languages), (which, choice) in zip(chosen, draws, strict=True):
             candidates = languages[int(which * len(languages))]
             word = candidates[int(choice * len(candidates))]
-            parts[i] = word[0].upper() + word[1:] if parts[i][0].isupper() else word
-        return "".join(parts)
+            words[i] = word[0].upper() + word[1:] if words[i][0].isupper() else word
+        for i, pieces in cut.items():
+            parts[i] = "".join(pieces)
+        return " ".join(parts)
 
     def covers(self, word: str, language: str) -> bool:
         """Whether some lexicon has this word of a language."""

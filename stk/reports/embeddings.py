@@ -108,8 +108,8 @@ def principal_plane(vectors: np.ndarray) -> np.ndarray:
 def plane_picture(panels: Mapping[str, Tensor], pairs: Pairs, vocab: Vocab) -> Figure:
     """Words and their translations in a plane, one panel a table (Lin et al., 2020, figure 2).
 
-    First words are dots, second ones crosses; a line joins each pair, so that short lines mean
-    that translations have met.
+    First words are blue dots, second ones red crosses, each with its name; a line joins each pair,
+    so that short lines mean that translations have met.
 
     Args:
         panels: title -> table ``(V, D)``; each has its own plane.

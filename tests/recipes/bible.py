@@ -13,13 +13,13 @@ WORDS = {
     "fr": "la maison roi l'eau homme bon grand jour allait brebis ville pain",
     "es": "la casa rey agua hombre bueno grande día iba ovejas ciudad panes",
     "it": "gli edificio sovrano acque uomo buono enorme giorno andava pecore città pane",
-    "pt": "a morada rei água homem bom enorme dia ia rebanho cidade pão",
+    "tl": "ang bahay hari tubig tao mabuti malaki araw naparoon tupa bayan tinapay",
     "ru": "этот дом царь вода человек хороший большой день шёл овцы город хлеб",
     "ro": "acea casă împărat apă om bun mare zi mergea oile cetate pâine",
 }
 VERSIONS = {
-    "4": "en", "k": "en", "3": "en", "s": "de", "e": "de", "l": "fr", "o": "fr", "5": "fr",
-    "v": "es", "d": "it", "a": "pt", "r": "ru", "u": "ro",
+    "4": "en", "k": "en", "3": "en", "s": "de", "e": "de", "l": "fr", "5": "fr",
+    "v": "es", "d": "it", "r": "ru", "u": "ro", "f": "tl",
 }  # fmt: skip
 CHAPTERS, VERSES = 10, 40
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
+import classes
 import everyday
 import help_pages
 import lexicons
@@ -18,16 +20,18 @@ import verse_split
 from bible import write_bible, write_packages
 from recipe_runs import copy_of_recipes, run
 
+from stk.config.strict import load_mapping
 from stk.data.lexicon import load_lexicon
 from stk.data.manifest import read_manifest
 from stk.data.normalise import normalise
 from stk.errors import StkError
 
+CONF = Path(__file__).resolve().parents[2] / "recipes/bible_mt/conf"
 PLAN = make_sets.Plan(
     languages=("en", "de", "fr", "es", "ru", "ro"),
     low="ro-en",
-    exotic="it-pt",
-    close="es-pt",
+    exotic="it-tl",
+    close="es-it",
     verses=50,
     longest=30,
 )
@@ -85,16 +89,16 @@ def test_verses_that_read_alike_stay_together() -> None:
 
 def test_pairs_and_halves(data: Path) -> None:
     bible = data / "bible"
-    for pair in ("ro-en", "en-ro", "it-pt"):
+    for pair in ("ro-en", "en-ro", "it-tl"):
         assert len(read_manifest(bible / f"pairs/{pair}/train.jsonl")) == 50
     there, back = (read_manifest(bible / f"pairs/{p}/train.jsonl") for p in ("ro-en", "en-ro"))
     assert {place(r.id) for r in there} == {place(r.id) for r in back}
     (row, *_) = there
     assert row.src_lang == "ro" and row.tgt_lang == "en" and row.tgt_text
     assert "(" not in row.src_text  # numbers of other countings are gone
-    assert not (bible / "pairs/es-pt/train.jsonl").exists()
+    assert not (bible / "pairs/es-it/train.jsonl").exists()
     halves = [
-        {place(r.id) for r in read_manifest(bible / f"halves/{x}.jsonl")} for x in ("es", "pt")
+        {place(r.id) for r in read_manifest(bible / f"halves/{x}.jsonl")} for x in ("es", "it")
     ]
     assert halves[0] and halves[1] and halves[0].isdisjoint(halves[1])
     doc = {row.doc for row in read_manifest(bible / "mono/en.jsonl")}
@@ -107,10 +111,24 @@ def test_mixtures(data: Path) -> None:
     ways = {f"{row.src_lang}-{row.tgt_lang}" for row in multi}
     assert ways == {w for x in PLAN.languages if x != "en" for w in (f"{x}-en", f"en-{x}")}
     everything = {row.src_lang for row in read_manifest(data / "vocab.jsonl")}
-    assert everything == {*PLAN.languages, "it", "pt"}
+    assert everything == {*PLAN.languages, "it", "tl"}
     assert {row.doc for row in mono} >= {"help/shared/page"}  # texts: all
     low = sum(row.src_lang == "ro" for row in multi)
     assert low > 30  # the temperature lifts the small pair
+
+
+def test_kinds_of_books(data: Path) -> None:
+    """English is learnt from; no language has a tested verse in it."""
+    note = classes.make(data / "bible", data / "classes", PLAN.languages)
+    train, test = (read_manifest(data / f"classes/{name}.jsonl") for name in ("train", "test"))
+    assert {row.src_lang for row in train} == {"en"} and note["train"] == {"law": len(train)}
+    assert {row.src_lang for row in test} == set(PLAN.languages)
+    assert {place(row.id) for row in train}.isdisjoint(place(row.id) for row in test)
+    books = {1: "law", 6: "history", 22: "poetry", 23: "prophets", 44: "gospels", 66: "letters"}
+    for book, kind in books.items():
+        assert classes.kind_of(replace(train[0], id=f"k.{book}.1.2")) == kind
+    labels = load_mapping(CONF / "classes.yaml")["streams"][0]["objective"]["labels"]
+    assert list(labels) == list(classes.LAST)
 
 
 def test_help_and_everyday_sentences(downloads: Path, data: Path) -> None:
@@ -177,6 +195,15 @@ def test_table(tmp_path: Path) -> None:
     score_table.main(["--work", str(tmp_path), "--seeds", "1", "2", "--out", str(out)])
     text = out.read_text()
     assert "| direct | 4.0 ± 0.0 |  |  | 20.0 ± 0.0 |" in text
+    metrics = tmp_path / "seed2/classes/metrics.jsonl"
+    metrics.parent.mkdir()
+    accuracies = {f"test/{x}/accuracy": y for x, y in (("de", 0.5), ("en", 0.875))}
+    metrics.write_text(json.dumps({"kind": "valid", "test/accuracy": 0.7, **accuracies}) + "\n")
+    score_table.main(["--work", str(tmp_path), "--seeds", "1", "2", "--out", str(out)])
+    assert out.read_text() == text + (
+        "\nkind of book, accuracy in percent, tuned on English\n\n"
+        "| training | en | de |\n|---|---|---|\n| classes, seed 2 | 87.5 | 50.0 |\n"
+    )
     assert "| tune-mrasp | 9.5 ± 0.7 | +5.5 ± 0.7 | 0.001, 0.001 | 47.5 ± 3.5 |" in text
     with pytest.raises(StkError, match="no scores there"):
         score_table.main(["--work", str(out.parent), "--seeds", "3", "--out", str(out)])
@@ -211,6 +238,8 @@ def test_everything_at_size_tiny(tmp_path: Path, downloads: Path, warm: Path) ->
     for system in [*tuned, *others]:
         assert f"| {system} |" in written
     assert "| mrasp, seed 1 | en-de |" in written
+    assert "| before training, seed 1 | en-de |" in written
+    assert "| classes-direct, seed 1 |" in written and "| classes, seed 1 |" in written
     assert (work / "seed1/similarity/mrasp.png").stat().st_size > 10000
     assert (work / "seed1/unmt-curve.png").stat().st_size > 5000
     tagged = [json.loads(line) for line in (work / "seed1/made/round1.jsonl").open()]

@@ -87,6 +87,14 @@ def test_command(tmp_path: Path, vocab: CharVocab, capsys: pytest.CaptureFixture
     assert all(figure["pairs"] == 3 and -1 <= figure["cosine"] <= 1 for figure in figures)
     assert figures[0]["cosine"] != figures[1]["cosine"]
     assert plot.read_bytes().startswith(b"\x89PNG") and plot.stat().st_size > 10000
+    assert main([*arguments, "--before", "--checkpoint", *runs]) == 0
+    before, *after = json.loads(out.read_text())["lexicons"]
+    assert after == figures
+    torch.manual_seed(1)  # of the first run
+    untrained = embedding_table(build_model(config["model"], {"src": len(vocab)}))
+    pairs = [("a", "b"), ("c", "d"), ("ab", "cd")]
+    cosine = similarity(pairs, vocab, untrained).cosine
+    assert before["checkpoint"] == "before training" and before["cosine"] == cosine
     assert main([*arguments, "--checkpoint", runs[0], "--view", "tgt"]) == 1
     assert "no view 'tgt' (--view takes src)" in capsys.readouterr().err
     lexicon.write_text("")

@@ -1,9 +1,10 @@
-"""Put the scores of all seeds side by side: BLEU, chrF, difference to the baseline, p-value."""
+"""Put the figures of all seeds side by side: scores, cosines, accuracies of classification."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import sys
 from collections.abc import Sequence
@@ -13,20 +14,15 @@ from typing import Any
 from stk.cli.common import run
 from stk.data.atomic import write_text
 from stk.errors import StkError
+from stk.training.metrics import read_metrics
 
 
 def read(work: Path, seeds: Sequence[int]) -> dict[str, dict[int, dict[str, Any]]]:
-    """Name of a scores file -> seed -> its content.
-
-    Raises:
-        StkError: no seed has any.
-    """
+    """Name of a scores file -> seed -> its content."""
     found: dict[str, dict[int, dict[str, Any]]] = {}
     for seed in seeds:
         for file in sorted((work / f"seed{seed}" / "scores").glob("*.json")):
             found.setdefault(file.stem, {})[seed] = json.loads(file.read_text(encoding="utf-8"))
-    if not found:
-        raise StkError("no scores there", file=work, mend="run the stages before")
     return found
 
 
@@ -98,15 +94,49 @@ def similarities(work: Path, seeds: Sequence[int]) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
+def classified(work: Path, seeds: Sequence[int]) -> str:
+    """Accuracy in every language of what tells kinds of books apart, a training a row."""
+    rows: list[tuple[str, dict[str, float]]] = []
+    for seed in seeds:
+        for name in ("classes-direct", "classes"):
+            judged = [
+                line
+                for line in read_metrics(work / f"seed{seed}" / name / "metrics.jsonl")
+                if line["kind"] == "valid"
+            ]
+            if judged:
+                found = re.compile(r"test/(\w+)/accuracy").fullmatch
+                cells = {m[1]: 100 * v for key, v in judged[-1].items() if (m := found(key))}
+                rows.append((f"{name}, seed {seed}", cells))
+    if not rows:
+        return ""
+    languages = sorted(rows[0][1], key=lambda language: (language != "en", language))
+    lines = [
+        "kind of book, accuracy in percent, tuned on English",
+        "",
+        f"| training | {' | '.join(languages)} |",
+        "|---" * (1 + len(languages)) + "|",
+    ]
+    for name, cells in rows:
+        lines.append(f"| {name} | " + " | ".join(f"{cells[x]:.1f}" for x in languages) + " |")
+    return "\n".join(lines)
+
+
 def main(argv: list[str]) -> None:
-    """Parse the options, print and write the tables."""
+    """Parse the options, print and write the tables.
+
+    Raises:
+        StkError: no seed has anything to show.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
     parts = [markdown(name, found) for name, found in read(options.work, options.seeds).items()]
-    parts.append(similarities(options.work, options.seeds))
+    parts += [show(options.work, options.seeds) for show in (similarities, classified)]
+    if not any(parts):
+        raise StkError("no scores there", file=options.work, mend="run the stages before")
     text = "\n\n".join(filter(None, parts))
     print(text)
     write_text(options.out, text + "\n")
