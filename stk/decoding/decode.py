@@ -134,7 +134,8 @@ def decode_items(
         Hypotheses of every example, and the ids of its forced text.
 
     Raises:
-        StkError: ``ctc_weight`` is above 0 and a model has no CTC head over the target vocabulary.
+        StkError: ``ctc_weight`` is above 0 and a model has no CTC head over the target vocabulary;
+            outputs may be longer than the language model's positions.
     """
     first = members[0]
     encoded = [_encode(member, rows) for member, rows in zip(members, items, strict=True)]
@@ -155,12 +156,14 @@ def decode_items(
         heads = [_ctc(m, e, silent, config) for m, e in zip(members, encoded, strict=True)]
         weight = config.ctc_weight
         scorer = Mixture([(1 - weight, scorer), (weight, _vote(heads))])
+    limits = length_limits(encoded[0].lengths, config)
     if fusion is not None:
+        fusion.check_length(int(limits.max()), max(map(len, texts)))
         scorer = fusion.join(scorer, examples, first.objective.config.target, len(tags[0]))
     found = beam_search(
         scorer,
         prefixes=[tag + text for tag, text in zip(tags, texts, strict=True)],
-        limits=length_limits(encoded[0].lengths, config),
+        limits=limits,
         config=config,
         symbols=first.symbols(config),
         frames=frames,

@@ -61,6 +61,25 @@ class Fusion:
                 mend="leave --lm out",
             )
 
+    def check_length(self, longest: int, forced: int) -> None:
+        """Raise unless the model has a position for every token it may have to read.
+
+        Args:
+            longest: tokens that the search may write.
+            forced: tokens of text that are forced before these.
+
+        Raises:
+            StkError: its positions are learned, and fewer.
+        """
+        config = self.model.config
+        if config.positions == "learned" and 1 + forced + longest > config.max_positions:
+            raise StkError(
+                f"outputs of up to {forced + longest} tokens do not fit into its "
+                f"{config.max_positions} positions",
+                file=self.name,
+                mend=f"set max_length={config.max_positions - 1 - forced} or less",
+            )
+
     def join(self, scorer: Scorer, examples: Sequence[Example], text: str, silent: int) -> Scorer:
         """The scorer with the language model beside it.
 

@@ -180,6 +180,25 @@ def test_outputs_that_end_with_another_symbol(
     assert not refused or (str(model) in error and "leave --lm out" in error)
 
 
+def test_outputs_longer_than_the_positions(
+    speech: Path, tmp_path: Path, clips: list[Example]
+) -> None:
+    """Up to the last position the model reads; one token more is refused before any search."""
+    short = language_model(tmp_path / "short", max_positions=8)
+    options = {"device": "cpu", "lm": short, "beam": 2, "max_extra": 50, "min_length": 7}
+    fits = stk.load(speech, **options, max_length=7).translate_examples(clips)
+    assert {len(t.nbest[0].tokens) for t in fits} == {7}
+    with pytest.raises(StkError, match="up to 8 tokens .* 8 positions .*max_length=7"):
+        stk.load(speech, **options, max_length=8).translate_examples(clips)
+    with pytest.raises(StkError, match="max_length=5"):
+        stk.load(speech, **options, max_length=7).translate(
+            clips[0].audio, target_lang="de", prefix="ab"
+        )
+    endless = language_model(tmp_path / "endless", positions="sinusoidal", max_positions=8)
+    long = stk.load(speech, **(options | {"lm": endless, "min_length": 9}), max_length=9)
+    assert len(long.translate_examples(clips)[0].nbest[0].tokens) == 9
+
+
 def test_what_it_refuses(speech: Path, lm: Path, tmp_path: Path) -> None:
     with pytest.raises(StkError, match="weight is -1"):
         load_fusion(lm, -1.0)
