@@ -69,8 +69,8 @@ def _convolve(x: Tensor, weight: Tensor, before: int) -> Tensor:
     taps = min(TAPS, kernel)
     pieces = -(-kernel // taps)
     # (G, pieces, O, taps * C), taps beyond the kernel zero
-    matrices = F.pad(weight, (0, pieces * taps - kernel)).unflatten(3, (pieces, taps))
-    matrices = matrices.permute(0, 3, 1, 4, 2).flatten(3)
+    whole = F.pad(weight, (0, pieces * taps - kernel)) if kernel % taps else weight
+    matrices = whole.unflatten(3, (pieces, taps)).permute(0, 3, 1, 4, 2).flatten(3)
     for group, matrix in enumerate(matrices.unbind()):
         laid = _laid(x[:, :, group * width : (group + 1) * width], before, taps, pieces)
         part: Tensor | None = None
