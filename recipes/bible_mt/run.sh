@@ -5,20 +5,22 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../common/recipe.sh"
 
 describe "Text pre-training and translation on public-domain Bible versions."
-option size s "of the models: s for two cores, m for a GPU, tiny for a smoke test" tiny s m
+option size s "of the models: s for two cores, m for a GPU, xs for a first look, tiny for a smoke test" \
+    tiny xs s m
 option systems "main" "what is trained: of main, more, exotic, unmt, bt, kd, classes, or \"all\""
 option seeds "1" "seeds, every training once for each, such as \"1 2 3\""
 option texts bible "what pre-training reads beside the Bible: nothing, or help and sentences" bible all
 option low ro-en "the low-resource pair; pre-training sees both its languages"
 option exotic it-tl "a pair of languages that pre-training never sees"
+option exotic-from "mlm mbart mass mrasp" "pre-trainings that the exotic pair is tuned from"
 option close es-it "the pair of unsupervised translation"
 option languages "en de fr es ru ro" "of pre-training"
 option verses 5000 "training verses of the low-resource and of the exotic pair" int
 option longest 30 "words of a verse at most" int
 option rows 120000 "rows of each pre-training mixture" int
 option pieces 6000 "of the shared vocabulary" int
-option updates "" "of a pre-training (s: 2000)"
-option tune-updates "" "of a fine-tuning, and of a training from random weights (s: 1200)"
+option updates "" "of a pre-training (xs: 600, s: 2000)"
+option tune-updates "" "of a fine-tuning, and of a training from random weights (xs: 200, s: 1200)"
 option minutes "" "longest time of one training; without it updates alone count"
 option beam 5 "hypotheses kept in decoding" int
 option averaged 3 "checkpoints averaged, the newest" int
@@ -35,11 +37,16 @@ KNOWN="main more exotic unmt bt kd classes"
 for one in $systems; do
     [[ " $KNOWN " == *" $one "* ]] || die "--systems takes some of: $KNOWN, not '$one'"
 done
+for one in $exotic_from; do
+    [[ " mlm mbart mass mrasp " == *" $one "* ]] ||
+        die "--exotic-from takes some of: mlm mbart mass mrasp, not '$one'"
+done
 for one in "$low" "$exotic" "$close"; do
     [[ $one =~ ^[a-z]+-[a-z]+$ ]] || die "'$one' does not name a pair (such as ro-en)"
 done
 case $size in
 tiny) : "${updates:=10}" "${tune_updates:=10}" ;;
+xs) : "${updates:=600}" "${tune_updates:=200}" ;;
 s) : "${updates:=2000}" "${tune_updates:=1200}" ;;
 m) : "${updates:=40000}" "${tune_updates:=20000}" ;;
 esac
@@ -278,13 +285,15 @@ for one in $seeds; do
     if [[ " $systems " == *" exotic "* ]]; then
         made=""
         tuned "$one" exotic-direct direct "$exotic" vocab
-        for name in mlm mbart mass mrasp; do
+        names=""
+        for name in $exotic_from; do
             base=tune
             if [[ $name == *lm ]]; then base=tune-lm; fi
             tuned "$one" "exotic-$name" "$base" "$exotic" "$name-$one" "FROM=$name"
+            names+=" exotic-$name"
         done
-        scored "$one" exotic "$exotic" exotic-direct exotic-mlm exotic-mbart exotic-mass \
-            exotic-mrasp
+        # shellcheck disable=SC2086
+        scored "$one" exotic "$exotic" exotic-direct $names
     fi
     if [[ " $systems " == *" unmt "* ]]; then
         pretrained "$one" unmt-lm lm

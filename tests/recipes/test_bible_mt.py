@@ -213,6 +213,7 @@ def test_options_are_checked(tmp_path: Path) -> None:
     script = copy_of_recipes(tmp_path) / "bible_mt/run.sh"
     for option, what in (
         (("--systems", "magic"), "--systems takes some of: main"),
+        (("--exotic-from", "tlm"), "--exotic-from takes some of: mlm mbart mass mrasp, not 'tlm'"),
         (("--seeds", "1,2"), "--seeds takes whole numbers"),
         (("--low", "roen"), "'roen' does not name a pair"),
         (("--tune-updates", "few"), "--tune-updates takes a whole number"),

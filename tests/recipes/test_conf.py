@@ -23,7 +23,7 @@ COMPARED = sorted(RECIPES.glob("*/conf/systems/*"))
 """Systems that are trained side by side, with several seeds."""
 
 
-@pytest.mark.parametrize("size", ["tiny", "s", "m", "full"])
+@pytest.mark.parametrize("size", ["tiny", "xs", "s", "m", "full"])
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(RECIPES)))
 def test_builds(path: Path, size: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text = chain_of(path)
