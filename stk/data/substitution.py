@@ -70,8 +70,8 @@ class Substitution:
                         found.append((pieces, k, languages))
         drawn = generator.random(len(found)).tolist()
         chosen = [one for one, number in zip(found, drawn, strict=True) if number < self.rate]
-        draws = generator.random((len(chosen), 2)).tolist()
-        for (words, i, languages), (which, choice) in zip(chosen, draws, strict=True):
+        draws = iter(generator.random(2 * len(chosen)).tolist())  # a word takes two
+        for (words, i, languages), which, choice in zip(chosen, draws, draws, strict=True):
             candidates = languages[int(which * len(languages))]
             word = candidates[int(choice * len(candidates))]
             words[i] = word[0].upper() + word[1:] if words[i][0].isupper() else word
