@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from stk.errors import StkError
+
 
 def sinusoids(
     count: int, width: int, *, exact: bool = False, device: torch.device | None = None
@@ -76,10 +78,14 @@ class LearnedPositions(nn.Module):
         """Positions ``start .. start + count - 1``: ``(count, width)``.
 
         Raises:
-            ValueError: there are fewer learned positions than asked for.
+            StkError: there are fewer learned positions than asked for.
         """
         if start + count > len(self.weight):
-            raise ValueError(f"{start + count} positions asked of {len(self.weight)} learned ones")
+            raise StkError(
+                f"a sequence of {start + count} tokens or more does not fit into the model's "
+                f"{len(self.weight)} learned positions",
+                mend="leave out longer examples; in decoding, lower max_length",
+            )
         return self.weight[start : start + count]
 
     def at(self, places: Tensor) -> Tensor:

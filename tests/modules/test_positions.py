@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from stk.errors import StkError
 from stk.modules.positions import LearnedPositions, SinusoidalPositions, sinusoids
 
 
@@ -27,5 +28,5 @@ def test_table_grows_and_is_not_saved() -> None:
 def test_learned_positions_have_a_limit() -> None:
     module = LearnedPositions(4, 5)
     assert torch.equal(module(2, 3), module.weight[3:5])
-    with pytest.raises(ValueError, match="6 positions asked of 5"):
+    with pytest.raises(StkError, match="6 tokens or more does not fit into the model's 5 "):
         module(2, 4)
