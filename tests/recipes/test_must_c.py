@@ -64,8 +64,9 @@ def test_every_fault_is_named_and_counted(
     assert len(recognised) == count and recognised[0].tgt_text is None
 
 
-def test_release_two_and_a_directory_of_one_pair(tmp_path: Path) -> None:
-    corpora.write_must_c(tmp_path / "c", version=2, faults=False)
+@pytest.mark.parametrize("version", [2, 3])
+def test_later_releases_and_a_directory_of_one_pair(tmp_path: Path, version: int) -> None:
+    corpora.write_must_c(tmp_path / "c", version=version, faults=False)
     (tmp_path / "more.en").write_text("one\ntwo\n\n")
     (tmp_path / "more.de").write_text("eins\nzwei\ndrei\n")
     extra = ("--parallel", str(tmp_path / "more"))
