@@ -36,7 +36,7 @@ def test_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = output.read_text().splitlines()
     assert "| fbank | torchaudio | cpu | 2x | 16 x 10 s | 5.00x | 12.3 ms | 7.5 MB |" in lines
     short = [line for line in lines if line.startswith("* ")]
-    assert len(short) == 1 and short[0].startswith("* mt_train, cpu: 1.20x of 1.3x. Matrix")
+    assert len(short) == 1 and short[0].startswith("* mt_train, cpu: 1.20x, not 1.3x. Matrix")
     assert "| fbank | torchaudio | cuda | 10x |" + 4 * " not measured |" in lines
     assert "### Some CPU, torch 2.11.0, commit abc1234" in lines
     assert "| fbank | 16 x 10 s | stk | 1 | 12.3 | 12 to 13 | - | 7.5 |" in lines
