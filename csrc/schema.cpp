@@ -56,8 +56,9 @@ TORCH_LIBRARY(stk, m) {
       "Tensor logsumexp, Tensor? visible, Tensor? query_lengths, Tensor? seed, Tensor? offset, "
       "float scale, float dropout_p) -> (Tensor query_grad, Tensor key_grad, Tensor value_grad)");
 
-  // Not one of the public operators: what stk/modules/dropout.py multiplies by on the CPU.
+  // Not public operators: what stk/modules/dropout.py multiplies by on the CPU, and the same with relu.
   m.def("dropout_factors(Tensor like, Tensor seed, Tensor offset, *, int dropped) -> Tensor");
+  m.def("relu_dropout_(Tensor(a!) x, Tensor seed, Tensor offset, *, int dropped) -> ()");
 }
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {

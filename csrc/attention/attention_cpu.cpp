@@ -9,6 +9,7 @@
 #include "attention/attention_cpu_problem.h"
 #include "common/simd.h"
 
+#define STK_AVX2_REGION
 STK_AVX2_BEGIN
 namespace stk::prefix_attention::avx2 {
 #include "common/simd_philox.h"
@@ -18,6 +19,7 @@ namespace stk::prefix_attention::avx2 {
 #include "attention/attention_cpu_few.h"
 }  // namespace stk::prefix_attention::avx2
 STK_AVX2_END
+#undef STK_AVX2_REGION
 namespace stk::prefix_attention::baseline {
 #include "common/simd_philox.h"
 #include "attention/attention_cpu_tiles.h"

@@ -98,12 +98,11 @@ void few_values(const T* weights, const S* values, int64_t stride, int64_t count
 template <typename S>
 void few_queries(const Forward<S>& p, int64_t begin, int64_t end) {
   using T = float_of<S>;
-  const int64_t keys = padded<T>(p.key_count), groups = (p.key_count + 31) / 32 * 32;
+  const int64_t keys = (p.key_count + 31) / 32 * 32;  // as far as drop_row may reach
   Arena& memory = arena();
-  memory.reserve(Arena::bytes<T>(p.width) + Arena::bytes<T>(keys) + Arena::bytes<T>(groups));
+  memory.reserve(Arena::bytes<T>(p.width) + Arena::bytes<T>(keys));
   T* query = memory.take<T>(p.width);
   T* scores = memory.take<T>(keys);
-  T* keep = memory.take<T>(groups);
   for (int64_t head = begin; head < end; ++head) {
     const int64_t batch = head / p.heads, real = p.real_queries(batch);
     for (int64_t i = 0; i < p.query_count; ++i) {
@@ -120,8 +119,7 @@ void few_queries(const Forward<S>& p, int64_t begin, int64_t end) {
       T highest = -std::numeric_limits<T>::infinity(), total = 0;
       soften_row<T>(scores, count, count, highest, total);
       if (p.dropout.on()) {
-        keep_row<T>(count, static_cast<uint64_t>(row) * p.row_groups(), p.dropout, keep);
-        for (int64_t j = 0; j < count; ++j) scores[j] *= keep[j];
+        drop_row<T>(count, static_cast<uint64_t>(row) * p.row_groups(), p.dropout, scores);
       }
       few_values<T, S>(scores, p.value.head(head), p.value.row, count, p.value_width, T(1) / total,
                        output);

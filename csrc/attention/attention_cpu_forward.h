@@ -60,18 +60,43 @@ STK_INLINE T soften_row(T* row, int64_t count, int64_t width, T& highest, T& tot
   return shrink;
 }
 
-// Dropout's factors of 32 weights from key `first` on, a multiple of 4: 0 or 1 / (1 - p).
-template <typename T>
-STK_INLINE void keep_32(uint64_t group, const Dropout& dropout, T* keep) {
-  alignas(32) uint32_t words[32];
-  philox_8(dropout.seed, dropout.offset, group, words);
+// Calls `take(c, factors)` for a vector of dropout's factors (0 or 1 / (1 - p)) of `count` weights at a time,
+// up to the next multiple of 32; `group` is that of the first.
+template <typename T, class Take>
+STK_INLINE void draw_row(int64_t count, uint64_t group, const Dropout& dropout, Take take) {
+  using V = typename Simd<T>::V;
   const T factor = static_cast<T>(dropout.factor);
-  for (int w = 0; w < 32; ++w) keep[w] = words[w] >= dropout.threshold ? factor : T(0);
+  for (int64_t c = 0; c < count; c += 32) {
+    U8 words[4];
+    philox_8(dropout.seed, dropout.offset, group + c / 4, words);
+    if constexpr (std::is_same_v<T, float>) {
+      const I8 kept = reinterpret_cast<I8>(F8{} + factor);
+      for (int i = 0; i < 4; ++i) {
+        take(c + 8 * i, reinterpret_cast<V>((words[i] >= dropout.threshold) & kept));
+      }
+    } else {
+      for (int i = 0; i < 32; i += kLanes<T>) {
+        V factors;
+        for (int lane = 0; lane < kLanes<T>; ++lane) {
+          const uint32_t word = words[(i + lane) / 8][(i + lane) % 8];
+          factors[lane] = word >= dropout.threshold ? factor : T(0);
+        }
+        take(c + i, factors);
+      }
+    }
+  }
 }
 
 template <typename T>
 void keep_row(int64_t count, uint64_t group, const Dropout& dropout, T* keep) {
-  for (int64_t c = 0; c < count; c += 32) keep_32<T>(group + c / 4, dropout, keep + c);
+  draw_row<T>(count, group, dropout, [&](int64_t c, auto factors) { at_v<T>(keep + c) = factors; });
+}
+
+// Weights times their factors in place; what lies between `count` and the next multiple of 32 may be
+// anything, and is.
+template <typename T>
+void drop_row(int64_t count, uint64_t group, const Dropout& dropout, T* weights) {
+  draw_row<T>(count, group, dropout, [&](int64_t c, auto factors) { at_v<T>(weights + c) *= factors; });
 }
 
 // Columns of each row of the tile that starts at key `first`, and the most within each group of kRows.
@@ -107,7 +132,7 @@ STK_INLINE void score_tile(const T* a, int64_t lda, int64_t rows, int64_t depth,
 template <typename T>
 struct ForwardScratch {
   T *queries, *tile, *output;
-  T highest[kQueryBlock], total[kQueryBlock], keep[kKeyBlock];
+  T highest[kQueryBlock], total[kQueryBlock];
   int64_t visible[kQueryBlock], counts[kQueryBlock], group_counts[kQueryBlock / kRows];
 };
 
@@ -126,8 +151,7 @@ void forward_tile(const Forward<S>& p, const PackedHead<T>& packed, ForwardScrat
     if (group == 0) continue;
     const T shrink = soften_row<T>(row, s.counts[r], group, s.highest[r], s.total[r]);
     if (p.dropout.on()) {
-      keep_row<T>(s.counts[r], (first_row + r) * p.row_groups() + first / 4, p.dropout, s.keep);
-      for (int64_t c = 0; c < s.counts[r]; ++c) row[c] *= s.keep[c];
+      drop_row<T>(s.counts[r], (first_row + r) * p.row_groups() + first / 4, p.dropout, row);
     }
     if (first > 0 && shrink != T(1)) {
       for (int64_t c = 0; c < pitch; c += P) {

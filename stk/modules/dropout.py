@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stk.ops._dropout import LEVELS, dropout_factors
+from stk.ops._dropout import relu_dropout_ as relu_dropout_kernel_
 from stk.ops._library import kernels_on
 
 
@@ -41,12 +42,24 @@ def add_dropout(x: Tensor, added: Tensor, p: float, training: bool) -> Tensor:
     return out
 
 
-def relu_dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """``dropout(relu(x))``; on the CPU nothing but the result is kept for the backward pass."""
-    if p == 0.0 or not training or _native(x):
-        return dropout(F.relu(x), p, training)
-    out: Tensor = _ReluDropout.apply(x, p)
-    return out
+def relu_dropout_(x: Tensor, p: float) -> float:
+    """``dropout(relu(x))`` in the place of ``x``, in one pass with stk's kernels; no gradient.
+
+    Args:
+        x: on the CPU, contiguous, of any floating dtype.
+        p: probability in [0, 1).
+
+    Returns:
+        By what the values kept were multiplied.
+    """
+    dropped = _dropped(p)
+    if not dropped:
+        x.relu_()
+    elif x.dtype == torch.float32 and kernels_on(x.device):
+        relu_dropout_kernel_(x, dropped)
+    else:
+        x.mul_(keep_mask(x, p)).clamp_min_(0.0)
+    return LEVELS / (LEVELS - dropped)
 
 
 def _native(x: Tensor) -> bool:
@@ -86,19 +99,3 @@ class _AddDropout(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         (keep,) = ctx.saved_tensors
         return grad, grad * keep, None
-
-
-class _ReluDropout(torch.autograd.Function):
-    """What is above zero in the output was both positive and kept, so no mask need be saved."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, p: float) -> Tensor:
-        out = keep_mask(x, p).mul_(x).clamp_min_(0.0)
-        ctx.save_for_backward(out)
-        ctx.scale = LEVELS / (LEVELS - _dropped(p))
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (out,) = ctx.saved_tensors
-        return torch.ops.aten.threshold_backward(grad, out, 0.0).mul_(ctx.scale), None

@@ -17,7 +17,13 @@ from torch import Tensor
 
 
 def strided_convolution(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, *, gelu: bool = False
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int,
+    *,
+    gelu: bool = False,
+    gated: bool = False,
 ) -> Tensor:
     """A one-dimensional convolution without padding.
 
@@ -30,15 +36,18 @@ def strided_convolution(
         bias: ``(O,)``, or None.
         stride: s.
         gelu: convolve ``gelu(x)``, of which only ``x`` is kept for the backward pass.
+        gated: the first half of the outputs times the sigmoid of the second (gated linear units,
+            Dauphin et al., 2017); O is even.
 
     Returns:
-        ``(B, (T - k) // s + 1, O)``, in the dtype of ``x`` or that of autocast.
+        ``(B, (T - k) // s + 1, O)``, or ``O / 2`` of them where gated, in the dtype of ``x`` or
+        that of autocast.
     """
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight = x.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
-    out: Tensor = _Convolution.apply(x, weight, bias, stride, gelu)
+    out: Tensor = _Convolution.apply(x, weight, bias, stride, gelu, gated)
     return out
 
 
@@ -89,21 +98,43 @@ class _Joined:
         # Not a reshape: the last row may lack what would lie beyond the end.
         return out.as_strided((self.batch, self.real, width), (self.each * width, width, 1))
 
-    def join_grad(self, grad: Tensor) -> Tensor:
-        """``(B, T', O)`` to ``(1, total, O)``, zero across two rows."""
+    def join_grad(self, grad: Tensor, convolved: Tensor | None) -> Tensor:
+        """The gradient ``(B, T', O)`` as ``(1, total, O)``, zero across two rows.
+
+        Where the outputs were gated, ``convolved (B, T', O)`` is what they were made of, and
+        ``grad (B, T', O / 2)`` that of the gated ones.
+        """
         if not self.holds:
-            return grad.contiguous()
-        joined = grad.new_zeros(1, self.total, grad.shape[2])
-        self.split(joined).copy_(grad)
+            return grad.contiguous() if convolved is None else _ungate(grad, convolved)
+        width = grad.shape[2] if convolved is None else convolved.shape[2]
+        joined = grad.new_empty(1, self.total, width)
+        shape, strides = (self.batch - 1, self.each - self.real), (self.each * width, width, 1)
+        joined.as_strided((*shape, width), strides, self.real * width).zero_()
+        if convolved is None:
+            self.split(joined).copy_(grad)
+        else:
+            _ungate(grad, convolved, out=self.split(joined))
         return joined
+
+
+def _ungate(grad: Tensor, convolved: Tensor, out: Tensor | None = None) -> Tensor:
+    """The gradient of what was gated, ``(B, T', O)``, from that of the gated outputs."""
+    out = torch.empty_like(convolved) if out is None else out
+    torch.ops.aten.glu_backward.grad_input(grad, convolved, 2, grad_input=out)
+    return out
 
 
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, gelu: bool
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        stride: int,
+        gelu: bool,
+        gated: bool,
     ) -> Tensor:
-        ctx.save_for_backward(x, weight)
         ctx.stride, ctx.gelu, ctx.biased = stride, gelu, bias is not None
         ctx.joined = _Joined(x, weight.shape[2], stride)
         entered = ctx.joined.join((F.gelu(x) if gelu else x).contiguous())
@@ -118,14 +149,15 @@ class _Convolution(torch.autograd.Function):
                 out = torch.baddbmm(bias, view, matrix)
         assert out is not None
         split: Tensor = ctx.joined.split(out)
-        return split
+        ctx.save_for_backward(x, weight, split if gated else None)
+        return F.glu(split, 2) if gated else split
 
     @staticmethod
     def backward(
         ctx: Any, grad: Tensor
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None]:
-        x, weight = ctx.saved_tensors
-        grad = ctx.joined.join_grad(grad)
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
+        x, weight, convolved = ctx.saved_tensors
+        grad = ctx.joined.join_grad(grad, convolved)
         into = ctx.needs_input_grad
         bias_grad = grad.sum((0, 1)) if ctx.biased and into[2] else None
         weight_grad = x_grad = None
@@ -140,7 +172,7 @@ class _Convolution(torch.autograd.Function):
             x_grad = _input_grad(out, weight, grad, ctx)
             if ctx.gelu:
                 torch.ops.aten.gelu_backward.grad_input(x_grad, x, grad_input=x_grad)
-        return x_grad, weight_grad, bias_grad, None, None
+        return x_grad, weight_grad, bias_grad, None, None, None
 
 
 def _weight_grad(entered: Tensor, weight: Tensor, grad: Tensor, ctx: Any) -> Tensor:

@@ -68,22 +68,22 @@ class Conv1dSubsampler(nn.Module):
         for convolution, layer in zip(self.convolutions, self.lengths.layers, strict=True):
             assert isinstance(convolution, nn.Conv1d)
             mask = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
-            x = F.glu(_over_time(convolution, zero_padding(x, mask)), dim=2)
+            x = _gated(convolution, zero_padding(x, mask))
             lengths = LengthFormula((layer,))(lengths)
         return x, lengths
 
 
-def _over_time(convolution: nn.Conv1d, x: Tensor) -> Tensor:
-    """Convolve ``x (B, T, C)``, the way that is faster on its device."""
+def _gated(convolution: nn.Conv1d, x: Tensor) -> Tensor:
+    """Convolve ``x (B, T, C)`` over time and gate it, the way that is faster on its device."""
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         out: Tensor = convolution(x.transpose(1, 2))
-        return out.transpose(1, 2)
+        return F.glu(out.transpose(1, 2), dim=2)
     stride, padding = convolution.stride[0], convolution.padding[0]
     assert isinstance(padding, int)
     # Up to a multiple of the stride; no further output fits into what that adds.
     beyond = -(x.shape[1] + 2 * padding) % stride
     x = F.pad(x, (0, 0, padding, padding + beyond))
-    return strided_convolution(x, convolution.weight, convolution.bias, stride)
+    return strided_convolution(x, convolution.weight, convolution.bias, stride, gated=True)
 
 
 class Conv2dSubsampler(nn.Module):

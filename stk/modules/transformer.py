@@ -17,7 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from stk.modules.attention import CrossAttention, SelfAttention
 from stk.modules.cache import SelfCache
-from stk.modules.dropout import add_dropout, dropout, relu_dropout
+from stk.modules.dropout import add_dropout, dropout
+from stk.modules.feed_forward import relu_feed_forward
 from stk.modules.linear import linear
 from stk.modules.norm import LayerNorm
 from stk.modules.rows import Rows
@@ -82,10 +83,10 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., D)`` to ``(..., D)``."""
-        hidden = self.inner(x)
         if self.activation == "relu":
-            return self.outer(relu_dropout(hidden, self.dropout, self.training))
-        hidden = _ACTIVATIONS[self.activation](hidden)
+            rate = self.dropout if self.training else 0.0
+            return relu_feed_forward(x, self.inner, self.outer, rate)
+        hidden = _ACTIVATIONS[self.activation](self.inner(x))
         return self.outer(dropout(hidden, self.dropout, self.training))
 
 

@@ -1,4 +1,4 @@
-"""Factors of dropout from the counter-based generator: drawn by vectors and threads, on the CPU."""
+"""Dropout from the counter-based generator: drawn by vectors and threads, on the CPU."""
 
 from __future__ import annotations
 
@@ -31,6 +31,26 @@ def dropout_factors(
     drawn, stream = seed_pair(seed, offset, like.device)
     factors: Tensor = torch.ops.stk.dropout_factors(like.detach(), drawn, stream, dropped=dropped)
     return factors
+
+
+def relu_dropout_(
+    x: Tensor, dropped: int, *, seed: int | Tensor | None = None, offset: int | None = None
+) -> Tensor:
+    """``relu(x) * dropout_factors(x, dropped)`` in the place of ``x``, without a gradient.
+
+    Args:
+        x: fp32 on the CPU, contiguous.
+        dropped: as above, like ``seed`` and ``offset``.
+
+    Returns:
+        ``x``.
+
+    Raises:
+        ValueError: ``x`` of another dtype or with gaps, ``dropped`` outside its range.
+    """
+    drawn, stream = seed_pair(seed, offset, x.device)
+    torch.ops.stk.relu_dropout_(x, drawn, stream, dropped=dropped)
+    return x
 
 
 @register_fake("dropout_factors")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stk.modules.dropout import add_dropout, dropout, relu_dropout
+from stk.modules.dropout import add_dropout, dropout, relu_dropout_
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.9])
@@ -34,23 +34,33 @@ def test_gradient_is_the_mask() -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 0.4])
-def test_fused_forms_equal_their_parts(p: float) -> None:
+def test_added_in_one_pass_equals_the_parts(p: float) -> None:
     """Same draws, same values, same gradients."""
     x = torch.randn(30, 7, dtype=torch.float64, requires_grad=True)
     other = torch.randn(30, 7, dtype=torch.float64, requires_grad=True)
     scale = torch.randn(30, 7, dtype=torch.float64)
-    pairs = (
-        (lambda: add_dropout(x, other, p, True), lambda: x + dropout(other, p, True)),
-        (lambda: relu_dropout(other, p, True) + x, lambda: dropout(other.relu(), p, True) + x),
-    )
-    for fused, parts in pairs:
-        found = []
-        for function in (fused, parts):
-            torch.manual_seed(1)
-            out = function()
-            found.append((out.detach(), *torch.autograd.grad((out * scale).sum(), (x, other))))
-        for one, two in zip(*found, strict=True):
-            torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
+    found = []
+    for function in (
+        lambda: add_dropout(x, other, p, True),
+        lambda: x + dropout(other, p, True),
+    ):
+        torch.manual_seed(1)
+        out = function()
+        found.append((out.detach(), *torch.autograd.grad((out * scale).sum(), (x, other))))
+    for one, two in zip(*found, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.4])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_relu_in_place_equals_the_parts(p: float, dtype: torch.dtype) -> None:
+    x = torch.randn(1000, 7).to(dtype)
+    torch.manual_seed(1)
+    expected = dropout(x.relu(), p, True)
+    torch.manual_seed(1)
+    scale = relu_dropout_(x, p)
+    torch.testing.assert_close(x, expected)
+    assert scale == pytest.approx(1 / (1 - p), rel=1e-4)
 
 
 def test_generator_decides() -> None:

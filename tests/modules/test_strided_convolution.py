@@ -9,18 +9,20 @@ import torch.nn.functional as F
 from stk.modules.strided_convolution import patches, strided_convolution
 
 
+@pytest.mark.parametrize("gated", [False, True])
 @pytest.mark.parametrize("gelu", [False, True])
 @pytest.mark.parametrize(
     ("time", "kernel", "stride"),
     [(31, 3, 2), (32, 3, 2), (12, 2, 2), (40, 10, 5), (9, 2, 3), (13, 5, 2), (3, 3, 2), (7, 3, 1)],
 )
-def test_it_is_a_convolution(time: int, kernel: int, stride: int, gelu: bool) -> None:
+def test_it_is_a_convolution(time: int, kernel: int, stride: int, gelu: bool, gated: bool) -> None:
     torch.manual_seed(time)
-    operands = [torch.randn(*shape) for shape in ((2, time, 4), (6, 4, kernel), (6,))]
+    operands = [torch.randn(*shape) for shape in ((3, time, 4), (6, 4, kernel), (6,))]
     x, weight, bias = (operand.double().requires_grad_() for operand in operands)
-    out = strided_convolution(x, weight, bias, stride, gelu=gelu)
+    out = strided_convolution(x, weight, bias, stride, gelu=gelu, gated=gated)
     entered = F.gelu(x) if gelu else x
     expected = F.conv1d(entered.transpose(1, 2), weight, bias, stride).transpose(1, 2)
+    expected = F.glu(expected, 2) if gated else expected
     torch.testing.assert_close(out, expected)
     grad = torch.randn_like(out)
     mine = torch.autograd.grad(out, (x, weight, bias), grad)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from stk.ops import _random
-from stk.ops._dropout import LEVELS, dropout_factors
+from stk.ops._dropout import LEVELS, dropout_factors, relu_dropout_
 from stk.ops._library import BUILT
 
 pytestmark = pytest.mark.skipif(not BUILT, reason="stk was installed without compiled kernels")
@@ -58,3 +58,24 @@ def test_the_seed_is_torchs() -> None:
     torch.manual_seed(7)
     assert torch.equal(dropout_factors(like, 30_000), first)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 64 * 600 + 7])
+def test_relu_in_place_is_relu_times_the_factors(count: int) -> None:
+    x = torch.randn(count)
+    expected = x.relu() * dropout_factors(x, 20_000, seed=3, offset=5)
+    assert relu_dropout_(x, 20_000, seed=3, offset=5) is x
+    assert torch.equal(x, expected)
+
+
+def test_relu_in_place_keeps_what_is_not_a_number() -> None:
+    x = torch.full((1000,), float("nan"))
+    assert bool(relu_dropout_(x, 20_000, seed=1).isnan().all())
+
+
+def test_relu_in_place_takes_contiguous_floats() -> None:
+    for x in (torch.ones(4, 6).t(), torch.ones(4, dtype=torch.float64)):
+        with pytest.raises(ValueError, match="contiguous Float"):
+            relu_dropout_(x, 1)
+    with pytest.raises(ValueError, match="dropped"):
+        relu_dropout_(torch.ones(3), LEVELS)
