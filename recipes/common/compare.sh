@@ -15,8 +15,9 @@
 
 declare -A STEP_FILE=() SYSTEM_STEPS=()
 SRC_LANGS="" TGT_LANGS=""
-# espeak-ng's voice that says words for CTC over phonemes; none where the sources have many languages.
-VOICE=""
+# For CTC over phonemes: espeak-ng's voice that says the words, or, where the sources have several languages,
+# the program that writes a lexicon of manifests (MANIFEST... --out FILE).
+VOICE="" LEXICON=""
 # stk-data vocab --normalization of transcripts' pieces, where a vocabulary of their own has no capitals.
 SRC_NORMALIZATION=""
 # The field that translations are scored by besides, such as src_lang.
@@ -49,7 +50,8 @@ compare_ready() {
     for one in updates minutes; do
         [[ ${!one} =~ ^[0-9]*$ ]] || die "--$one takes a whole number, not '${!one}'"
     done
-    [[ $ctc_units != phonemes || -n $VOICE ]] || die "--ctc-units phonemes: no voice for this corpus"
+    [[ $ctc_units != phonemes || -n $VOICE$LEXICON ]] ||
+        die "--ctc-units phonemes: no voice for this corpus"
     ((samples > 0 && averaged > 0)) || die "--samples and --averaged are at least 1"
     if [[ $systems == all ]]; then systems=$(cd conf/systems && printf '%s ' *); fi
     systems=" $systems "
@@ -100,8 +102,13 @@ make_vocabularies() {
             --out "$WORK/vocab/ctc"
         ;;
     phonemes)
-        stk-data vocab "$WORK"/data/asr-{train,dev}.jsonl --fields src_text --type phoneme \
-            --espeak "$VOICE" --out "$WORK/vocab/ctc"
+        local manifests=("$WORK"/data/asr-{train,dev}.jsonl) how=(--espeak "$VOICE")
+        if [[ -n $LEXICON ]]; then
+            python "$LEXICON" "${manifests[@]}" --out "$WORK/vocab/lexicon.txt"
+            how=(--lexicon "$WORK/vocab/lexicon.txt")
+        fi
+        stk-data vocab "${manifests[@]}" --fields src_text --type phoneme "${how[@]}" \
+            --out "$WORK/vocab/ctc"
         ;;
     esac
 }
@@ -203,7 +210,7 @@ compare_stages() {
     local seed one step after scored="" args
     stage 1 corpus make_data --inputs "$1" --clears "$WORK/data"
     stage 2 vocab make_vocabularies --uses "vocab-type src-pieces tgt-pieces joint-pieces ctc-units" \
-        --clears "$WORK/vocab"
+        --inputs "$LEXICON" --clears "$WORK/vocab"
     for seed in $seeds; do
         after=""
         for one in $systems; do

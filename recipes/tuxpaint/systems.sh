@@ -15,6 +15,7 @@ TGT_LANGS=en
 # Two hours of speech in three scripts: few pieces and no capitals, so that each is heard often.
 SRC_NORMALIZATION=nmt_nfkc_cf
 GROUP_BY=src_lang
+LEXICON=local/lexicon.py
 export ASR_PREFIX=src_lang
 compare_ready "exp/systems-$size"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import lexicon
 import numpy as np
 import prepare
 import pytest
@@ -14,6 +15,7 @@ from split import groups, split
 from stamps import Clip, read_clips, read_text
 
 from stk.data.manifest import read_manifest
+from stk.data.phonemes import read_pronunciations
 from stk.errors import StkError
 
 
@@ -137,3 +139,20 @@ def test_table_puts_seeds_side_by_side(tmp_path: Path, capsys: pytest.CaptureFix
     assert capsys.readouterr().out.startswith(written.rstrip())
     assert "| all | 21.5 ± 0.7 | 31.5 ± 0.7 | 21.5 ± 0.7 | 31.5 ± 0.7 | 50.0 ± 0.0 |" in written
     assert "| 2 | chrF2 | 20.0 | 30.0 | +10.0 | +8.0 to +12.0 | 0.001 |" in written
+
+
+def test_words_are_said_as_in_the_language_that_uses_them_most(tmp_path: Path) -> None:
+    manifest, out = tmp_path / "train.jsonl", tmp_path / "lexicon.txt"
+    texts = [("fr", "La maison."), ("es", "La casa, la casa!"), ("ca", "Casa"), ("ru", "дом")]
+    rows = [{"id": str(i), "src_lang": a, "src_text": b} for i, (a, b) in enumerate(texts)]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    lexicon.main([str(manifest), "--out", str(out)])
+    assert read_pronunciations(out) == {
+        "casa": ("k", "a", "s", "a"),
+        "la": ("l", "a"),
+        "maison": ("m", "ɛ", "z", "ɔ̃"),
+        "дом": ("d", "o", "m"),
+    }
+    manifest.write_text('{"id": "0", "src_text": "maison"}\n')
+    with pytest.raises(StkError, match="src_lang"):
+        lexicon.main([str(manifest), "--out", str(out)])
