@@ -2,28 +2,37 @@
 
     python tests/bench/bench_shrink.py [--keep 0.25] [--csv FILE]
     python tests/bench/bench_shrink.py --checkpoint exp/costt --twin exp/costt-whole \
-        --manifest data/test.jsonl [--beam 5]
+        --manifest data/test.jsonl [--beam 5] [--join 12]
 
 Without checkpoints both models have random weights and the same ones, and the CTC head's scores
 are replaced by labels of which the share ``--keep`` is not blank, as in trained models; clips are
 random frames of one length a case. With checkpoints the manifest's clips are taken, grouped by
-length, and chrF and BLEU of both are part of the case. Both models take turns in one process.
-Decoding without checkpoints is forced to the same number of steps, four a second of sound.
+length, and chrF and BLEU of both are part of the case; ``--join`` puts clips of one language end to
+end until they last so many seconds, for corpora that have few long ones. Both models take turns in
+one process. Decoding without checkpoints is forced to the same number of steps, four a second of
+sound.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import soundfile
 import torch
 from harness import OURS, Result, arguments, compare, write
 from torch import Tensor
 
 import stk
 from stk.config.run import DecodeConfig
+from stk.data.audio import load_audio
 from stk.data.batch import Source
+from stk.data.example import Example
 from stk.data.manifest import read_manifest
 from stk.decoding.beam import Symbols, beam_search
 from stk.decoding.scorers import ModelScorer
@@ -52,6 +61,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", help="a trained COSTT")
     parser.add_argument("--twin", help="its trained twin with reduce: none")
     parser.add_argument("--manifest", help="clips to decode, with translations")
+    parser.add_argument("--join", type=float, help="seconds that clips last, put end to end")
 
 
 def spikes(keep: float) -> Callable[[Any, Any, Tensor], Tensor]:
@@ -148,6 +158,9 @@ def with_checkpoints(args: argparse.Namespace) -> Iterator[list[Result]]:
     names = {OURS: args.checkpoint, TWIN: args.twin}
     loaded = {n: stk.load(path, device="cpu", beam=args.beam) for n, path in names.items()}
     rows = read_manifest(args.manifest)
+    if args.join:
+        folder = tempfile.TemporaryDirectory()  # as long as this function runs
+        rows = joined(rows, args.join, Path(folder.name))
     wanted = [row.tgt_text or "" for row in rows]
     quality = []
     for translator in loaded.values():
@@ -163,6 +176,25 @@ def with_checkpoints(args: argparse.Namespace) -> Iterator[list[Result]]:
         calls = {n: lambda t=t, c=chosen: t.translate_examples(c) for n, t in loaded.items()}
         case = f"{len(chosen)} clips of {low} to {high} s; {note}"
         yield compare("COSTT decoding, trained", case, calls, args)
+
+
+def joined(rows: Sequence[Example], seconds: float, folder: Path) -> list[Example]:
+    """Clips of one language, in order, end to end, each as soon as it lasts ``seconds``."""
+    parts: defaultdict[str | None, list[Example]] = defaultdict(list)
+    whole = []
+    for row in rows:
+        same = parts[row.src_lang]
+        same.append(row)
+        lasts = sum(part.duration or 0.0 for part in same)
+        if lasts < seconds:
+            continue
+        path = folder / f"{len(whole)}.wav"
+        sound = [load_audio(part.audio, sample_rate=16000) for part in same if part.audio]
+        soundfile.write(path, torch.cat(sound).numpy(), 16000)
+        text = " ".join(part.tgt_text or "" for part in same)
+        whole.append(replace(row, audio=path, start=0.0, duration=lasts, tgt_text=text))
+        same.clear()
+    return whole
 
 
 @torch.inference_mode()

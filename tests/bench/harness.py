@@ -77,6 +77,8 @@ def arguments(
     if more is not None:
         more(parser)
     parsed = parser.parse_args()
+    if parsed.repeats < 2:
+        parser.error("--repeats is at least 2: one call has no spread")
     torch.set_num_threads(parsed.threads)
     return parsed
 
