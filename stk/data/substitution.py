@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,12 @@ from stk.data.lexicon import Lexicon, load_lexicon
 from stk.errors import StkError
 
 _WORD = re.compile(r"([^\W_]+(?:['\u2019\-][^\W_]+)*)")
+
+Languages = tuple[tuple[str, ...], ...]
+"""Translations of a word, those of one language in each tuple."""
+
+_REMEMBERED = 1 << 16
+"""Parts of texts of which a language remembers what they hold: a few megabytes."""
 
 
 def words_of(text: str) -> list[str]:
@@ -40,34 +47,30 @@ class Substitution:
         if not 0.0 <= rate <= 1.0:
             raise ValueError("rate must lie in [0, 1]")
         self.rate = rate
-        self._tables: dict[str, dict[str, tuple[tuple[str, ...], ...]]] = {}
+        self._held: dict[str, _Held] = {}
         for language, others in lexicons.items():
             table: dict[str, list[tuple[str, ...]]] = {}
             for other in sorted(others):
                 for word, found in others[other].items():
                     table.setdefault(word, []).append(found)
-            self._tables[language] = {word: tuple(found) for word, found in table.items()}
+            self._held[language] = _Held({word: tuple(found) for word, found in table.items()})
 
     def __call__(self, text: str, language: str, generator: np.random.Generator) -> str:
         """The text of a language, with words replaced; a language without lexicons stays."""
-        table = self._tables.get(language)
-        if not table:
+        held = self._held.get(language)
+        if held is None or not held.table:
             return text
-        parts, found, get = text.split(" "), [], table.get
-        cut: dict[int, list[str]] = {}  # parts that are not one word; words stand at odd places
-        for i, part in enumerate(parts):  # in line what _look_up does: most time goes here
-            if part.isalnum():
-                languages = get(part)
-                if languages is None and not part.islower():
-                    languages = get(part.lower())
-                if languages is not None:
-                    found.append((parts, i, languages))
-            elif part:
-                pieces = cut[i] = _WORD.split(part)
-                for k in range(1, len(pieces), 2):
-                    languages = _look_up(table, pieces[k])
-                    if languages is not None:
-                        found.append((pieces, k, languages))
+        parts = text.split(" ")
+        found: list[tuple[list[str], int, Languages]] = []
+        cut: dict[int, list[str]] = {}  # parts that are not one word
+        for i, entry in enumerate(map(held.__getitem__, parts)):
+            if entry is None:
+                continue
+            if isinstance(entry, tuple):
+                found.append((parts, i, entry))
+            else:
+                pieces = cut[i] = list(entry.pieces)
+                found.extend((pieces, k, languages) for k, languages in entry.covered)
         drawn = generator.random(len(found)).tolist()
         chosen = [one for one, number in zip(found, drawn, strict=True) if number < self.rate]
         draws = iter(generator.random(2 * len(chosen)).tolist())  # a word takes two
@@ -81,13 +84,45 @@ class Substitution:
 
     def covers(self, word: str, language: str) -> bool:
         """Whether some lexicon has this word of a language."""
-        return _look_up(self._tables.get(language, {}), word) is not None
+        held = self._held.get(language)
+        return held is not None and held.look_up(word) is not None
 
 
-def _look_up(
-    table: Mapping[str, tuple[tuple[str, ...], ...]], word: str
-) -> tuple[tuple[str, ...], ...] | None:
-    return table.get(word) or (None if word.islower() else table.get(word.lower()))
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """A part of a text that is more than a word: its pieces, and the covered ones by number."""
+
+    pieces: tuple[str, ...]
+    covered: tuple[tuple[int, Languages], ...]
+
+
+class _Held(dict[str, "Languages | _Cut | None"]):
+    """What lexicons hold of a part of a text between spaces; None: nothing.
+
+    Texts repeat their words, so it is remembered: one look-up a word is all that is left of the
+    time that substitution takes.
+    """
+
+    def __init__(self, table: Mapping[str, Languages]) -> None:
+        super().__init__()
+        self.table = table
+
+    def __missing__(self, part: str) -> Languages | _Cut | None:
+        found = self.look_up(part) if part.isalnum() else self._cut(part)
+        if len(self) < _REMEMBERED:
+            self[part] = found
+        return found
+
+    def look_up(self, word: str) -> Languages | None:
+        """Translations of a word as it stands, or else in lower case."""
+        table = self.table
+        return table.get(word) or (None if word.islower() else table.get(word.lower()))
+
+    def _cut(self, part: str) -> _Cut | None:
+        pieces = tuple(_WORD.split(part))  # words stand at odd places
+        looked = ((k, self.look_up(pieces[k])) for k in range(1, len(pieces), 2))
+        covered = tuple((k, languages) for k, languages in looked if languages is not None)
+        return _Cut(pieces, covered) if covered else None
 
 
 def load_substitution(paths: Mapping[str, str], *, rate: float) -> Substitution:

@@ -2,7 +2,8 @@
 
 Run: ``OMP_NUM_THREADS=1 python tests/bench/bench_noise.py [--csv FILE]``. Rows of 32, 128 and 512
 tokens make up the batch; ``all`` is the three one after another, whose bound is 5 ms. Substitution
-works on the row's text (a lexicon of 1,000 words, rate 0.3), before it is cut into pieces.
+works on the row's text (a lexicon of 1,000 words, rate 0.3), before it is cut into pieces; it has
+met the 2,000 words of the texts before, as it has most of a corpus's after its first batches.
 """
 
 from __future__ import annotations

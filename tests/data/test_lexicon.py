@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stk.data import substitution
 from stk.data.alignment import induce, model1
 from stk.data.lexicon import Lexicon, load_lexicon
 from stk.data.substitution import Substitution, load_substitution, words_of
@@ -155,6 +156,19 @@ def test_substitution_rate_and_candidates() -> None:
     for word, share in (("maison", 0.5), ("haus", 0.25), ("heim", 0.25)):
         assert abs((found[word] + found[word.capitalize()]) / replaced - share) < 0.02
     assert replace.covers("House", "en") and not replace.covers("the", "en")
+
+
+@pytest.mark.parametrize("remembered", [0, 2, 1 << 16])
+def test_what_substitution_remembers_changes_nothing(
+    remembered: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(substitution, "_REMEMBERED", remembered)
+    used = Substitution(LEXICONS, rate=0.9)
+    texts = ("A small house, a House!", "house-small 'house' HOUSE...", "small  small")
+    for seed in range(20):
+        for text in texts:
+            fresh = Substitution(LEXICONS, rate=0.9)(text, "en", np.random.default_rng(seed))
+            assert used(text, "en", np.random.default_rng(seed)) == fresh
 
 
 def test_substitution_follows_from_the_generator() -> None:
