@@ -55,16 +55,16 @@ void over_blocks(Block block, const Seed& draw, int64_t dropped, float* values, 
   });
 }
 
-Seed checked(const char* op, const at::Tensor& like, const at::Tensor& seed, const at::Tensor& offset,
-             int64_t dropped) {
+Seed checked(const char* op, const char* name, const at::Tensor& like, const at::Tensor& seed,
+             const at::Tensor& offset, int64_t dropped) {
   TORCH_CHECK_VALUE(dropped >= 0 && dropped < 65536, op, ": dropped is ", dropped,
                     " but expected 0 to 65535");
-  return seed_argument(op, seed, offset, like, "like");
+  return seed_argument(op, seed, offset, like, name);
 }
 
 at::Tensor dropout_factors_cpu(const at::Tensor& like, const at::Tensor& seed, const at::Tensor& offset,
                                int64_t dropped) {
-  const Seed draw = checked("stk::dropout_factors", like, seed, offset, dropped);
+  const Seed draw = checked("stk::dropout_factors", "like", like, seed, offset, dropped);
   at::Tensor out = at::empty(like.sizes(), like.options().dtype(at::kFloat));
   over_blocks(has_avx2() ? &avx2::write_block : &baseline::write_block, draw, dropped,
               out.mutable_data_ptr<float>(), out.numel());
@@ -73,7 +73,7 @@ at::Tensor dropout_factors_cpu(const at::Tensor& like, const at::Tensor& seed, c
 
 void relu_dropout_cpu(at::Tensor& x, const at::Tensor& seed, const at::Tensor& offset, int64_t dropped) {
   constexpr char op[] = "stk::relu_dropout_";
-  const Seed draw = checked(op, x, seed, offset, dropped);
+  const Seed draw = checked(op, "x", x, seed, offset, dropped);
   TORCH_CHECK_VALUE(x.scalar_type() == at::kFloat && x.is_contiguous(), op, ": x is ", x.scalar_type(),
                     " of strides ", x.strides(), " but expected contiguous Float");
   over_blocks(has_avx2() ? &avx2::relu_block : &baseline::relu_block, draw, dropped,
