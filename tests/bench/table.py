@@ -64,12 +64,8 @@ RATE_TARGETS = {"WAV segments, fbank": "1,500x", "FLAC, fbank": "1,000x"}
 """Operation -> times real time a core."""
 
 BOUNDS = {
-    "speech_train": "Matrix products, which both models have to do and which run near the fp32 "
-    "peak of the core, take about 2.7 of stk's 3.3 s. The peer loses 0.6 s to drawing dropout, in "
-    "one thread whatever the number of threads, so that two threads pass the target.",
     "mt_train": "Matrix products are about four fifths of both steps; stk has 7 % fewer rows in "
     "this batch, whose padding it leaves out.",
-    "noise": "Rows of 32 tokens are 128 rows, each with a generator of its own; longer rows pass.",
 }
 """What keeps an operator from its target, where that is known from a profile."""
 
