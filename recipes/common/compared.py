@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import safe_open
 
 from stk.cli.common import run
+from stk.config.strict import load_mapping
 from stk.data.atomic import write_text
 from stk.errors import StkError
 
@@ -81,6 +82,8 @@ class Figures:
         wer: of the transcript in percent, or None.
         parameters: of everything that decodes.
         minutes: of all steps, those shared with other systems included.
+        cpu_minutes: of all cores together, the same; other work on the machine hardly changes them.
+        short: steps that ended before their last update, with the reached and the wanted one.
         real_time_factor: decoding seconds per second of sound, or None for text.
     """
 
@@ -89,6 +92,8 @@ class Figures:
     wer: float | None
     parameters: int
     minutes: float
+    cpu_minutes: float
+    short: dict[str, str]
     real_time_factor: float | None
 
 
@@ -106,17 +111,29 @@ def figures(folder: Path, test: str, system: str, steps: Sequence[str]) -> Figur
     if transcript.is_file():
         wer = next(r["value"] for r in read_json(transcript)["scores"] if r["group"] is None)
     decoding = read_json(folder / "measured" / f"decode-{system}-{test}.json")
-    times = [read_json(folder / "measured" / f"{step}.json")["seconds"] for step in steps]
+    times = [read_json(folder / "measured" / f"{step}.json") for step in steps]
     return Figures(
         scores={row["name"]: row["value"] for row in rows},
         tests={test["metric"]: test for test in tests},
         wer=wer,
         parameters=parameters(weights_of(decoding["command"])),
-        minutes=sum(times) / 60,
+        minutes=sum(time["seconds"] for time in times) / 60,
+        cpu_minutes=sum(time["cpu_seconds"] for time in times) / 60,
+        short=dict(filter(None, (cut_short(folder, step) for step in steps))),
         real_time_factor=read_json(folder / "decoded" / system / f"{test}.json")[
             "real_time_factor"
         ],
     )
+
+
+def cut_short(folder: Path, step: str) -> tuple[str, str] | None:
+    """A training that its time or its patience ended before its last update, and where."""
+    log = folder / step / "metrics.jsonl"
+    if not log.is_file():
+        return None
+    reached = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])["update"]
+    wanted = load_mapping(folder / step / "config.yaml")["training"]["max_updates"]
+    return (step, f"{reached} of {wanted}") if reached < wanted else None
 
 
 def name_of(path: str) -> str:
@@ -130,13 +147,15 @@ Found = dict[str, dict[int, Figures]]
 
 def side_by_side(found: Found) -> str:
     """Means over seeds: a row a system."""
-    rows = [["system", *METRICS, "transcript WER", "parameters (M)", "minutes", "real-time factor"]]
+    heads = ("transcript WER", "parameters (M)", "minutes", "CPU minutes", "real-time factor")
+    rows = [["system", *METRICS, *heads]]
     for system, seeds in found.items():
         every = list(seeds.values())
         row = [spread([one.scores.get(metric) for one in every]) for metric in METRICS]
         row.append(spread([one.wer for one in every]))
         row.append(f"{every[0].parameters / 1e6:.2f}")
         row.append(spread([one.minutes for one in every]))
+        row.append(spread([one.cpu_minutes for one in every]))
         row.append(spread([one.real_time_factor for one in every], 4))
         rows.append([system, *row])
     return markdown(rows)
@@ -163,6 +182,19 @@ def cell(one: Figures, metric: str) -> str:
     return f"{text} ({test['difference']:+.1f}; {interval}; p {test['p_value']:.3f})"
 
 
+def early(found: Found) -> str:
+    """The trainings that ended before their last update, or that none did."""
+    ended = {
+        f"{step} of seed {seed} ({updates})"
+        for seeds in found.values()
+        for seed, one in seeds.items()
+        for step, updates in one.short.items()
+    }
+    if not ended:
+        return "Every training came to its last update."
+    return f"Ended before their last update, by time or patience: {', '.join(sorted(ended))}."
+
+
 def section(work: Path, test: str, seeds: Sequence[int], systems: dict[str, list[str]]) -> str:
     """Both tables of one test set, with signatures."""
     found = {
@@ -176,7 +208,8 @@ def section(work: Path, test: str, seeds: Sequence[int], systems: dict[str, list
         [
             f"## {test}",
             side_by_side(found),
-            f"{signed}. Minutes are of all trainings that a system needs, shared ones included.",
+            f"{signed}. Minutes are of all trainings that a system needs, shared ones included. "
+            + early(found),
             "Difference to the first system that translates, 95 % interval and p-value: paired "
             "bootstrap over distinct references.",
             seed_by_seed(found),

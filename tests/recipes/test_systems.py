@@ -120,7 +120,7 @@ def work(tmp_path: Path) -> Path:
             (folder / "averaged" / part).mkdir(parents=True)
             tensors = {"a": torch.zeros(1000, 500), "b": torch.zeros(500, 1000)}
             save_file(tensors, folder / "averaged" / part / "model.safetensors")
-            put(folder / "measured" / f"{part}.json", {"seconds": 60.0 * seed})
+            put(folder / "measured" / f"{part}.json", {"seconds": 60.0 * seed, "cpu_seconds": 90.0})
         at = str(folder / "averaged")
         cascade = ["stk-decode", "--checkpoint", f"{at}/asr", "--then", f"{at}/mt", "--beam", "5"]
         for system, command in (
@@ -153,13 +153,29 @@ SYSTEMS = ["direct=direct ", "asr=asr ", "cascade=asr mt "]
 def test_the_table(work: Path) -> None:
     compared.main(["--work", str(work), *ARGUMENTS, *SYSTEMS, "--out", str(work / "table.md")])
     lines = (work / "table.md").read_text().splitlines()
-    assert "| direct | 40.0 ± 0.0 | 20.0 ± 0.0 | - | 1.00 | 1.5 ± 0.7 | 0.0200 ± 0.0000 |" in lines
-    assert "| asr | - | - | 30.0 ± 0.0 | 1.00 | 1.5 ± 0.7 | 0.0200 ± 0.0000 |" in lines
-    cascade = "| 50.0 ± 0.0 | 25.5 ± 0.7 | 30.0 ± 0.0 | 2.00 | 3.0 ± 1.4 | 0.0200 ± 0.0000 |"
+    times = "1.5 ± 0.7 | 1.5 ± 0.0 | 0.0200 ± 0.0000 |"
+    assert f"| direct | 40.0 ± 0.0 | 20.0 ± 0.0 | - | 1.00 | {times}" in lines
+    assert f"| asr | - | - | 30.0 ± 0.0 | 1.00 | {times}" in lines
+    times = "3.0 ± 1.4 | 3.0 ± 0.0 | 0.0200 ± 0.0000 |"
+    cascade = f"| 50.0 ± 0.0 | 25.5 ± 0.7 | 30.0 ± 0.0 | 2.00 | {times}"
     assert f"| cascade {cascade}" in lines
     one, two = ("(+5.0; +1.0 to +9.0; p 0.010)", "(+6.0; +1.0 to +9.0; p 0.010)")
     assert f"| cascade | BLEU | 25.0 {one} | 26.0 {two} |" in lines
     assert not [line for line in lines if line.startswith("| asr | BLEU")]
+
+
+def test_the_table_names_trainings_that_ended_early(work: Path) -> None:
+    out = work / "table.md"
+    arguments = ["--work", str(work), *ARGUMENTS, *SYSTEMS, "--out", str(out)]
+    for seed, reached in ((1, 40), (2, 25)):
+        folder = work / f"seed{seed}" / "mt"
+        put(folder / "config.yaml", {"training": {"max_updates": 40}})
+        put(folder / "metrics.jsonl", {"update": reached})
+    compared.main(arguments)
+    assert "by time or patience: mt of seed 2 (25 of 40)." in out.read_text()
+    put(work / "seed2" / "mt" / "metrics.jsonl", {"update": 40})
+    compared.main(arguments)
+    assert "Every training came to its last update." in out.read_text()
 
 
 def test_a_missing_stage_is_named(work: Path) -> None:
@@ -179,7 +195,9 @@ def test_demo_systems_tiny(recipes: Path) -> None:
     table = (recipes / "demo" / "exp" / "systems-tiny-de" / "table.md").read_text()
     heard = {"asr", "cascade", "costt", "costt-whole"}
     for system in systems.split():
-        (row,) = re.findall(rf"^\| {system} \| .* \| .* \| (.*) \| .* \| .* \| .* \|$", table, re.M)
+        (row,) = re.findall(
+            rf"^\| {system} \|(?: [^|]*\|){{2}} ([^|]*) \|(?: [^|]*\|){{4}}$", table, re.M
+        )
         assert (row != "-") == (system in heard)
     again = run(script, *arguments, programs=recipes / "bin")
     assert again.returncode == 0 and "begins" not in again.stdout
