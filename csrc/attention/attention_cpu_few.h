@@ -8,18 +8,18 @@ STK_INLINE Simd<float>::V sums_of(Simd<float>::V* rows) {
   for (int i = 0; i < 4; ++i) {
     const V a = rows[i], b = rows[i + 4];
     // Halves of a beside halves of b.
-    pair[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +
-              __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
+    pair[i] = STK_SHUFFLE8(a, b, 0, 1, 2, 3, 8, 9, 10, 11) +
+              STK_SHUFFLE8(a, b, 4, 5, 6, 7, 12, 13, 14, 15);
   }
   V quad[2];
   for (int i = 0; i < 2; ++i) {
     const V a = pair[i], b = pair[i + 2];
-    quad[i] = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13) +
-              __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+    quad[i] = STK_SHUFFLE8(a, b, 0, 1, 8, 9, 4, 5, 12, 13) +
+              STK_SHUFFLE8(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
   }
   const V a = quad[0], b = quad[1];
-  return __builtin_shufflevector(a, b, 0, 8, 2, 10, 4, 12, 6, 14) +
-         __builtin_shufflevector(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
+  return STK_SHUFFLE8(a, b, 0, 8, 2, 10, 4, 12, 6, 14) +
+         STK_SHUFFLE8(a, b, 1, 9, 3, 11, 5, 13, 7, 15);
 }
 
 // `width` elements of any storage type as vectors; whole vectors are read, so width is a multiple.

@@ -30,9 +30,8 @@ inline void relu_block(uint64_t seed, uint64_t offset, int64_t index, int32_t dr
   draw_block(seed, offset, index, dropped, scale, [&](int first, F8 factors) {
     F8 value;
     std::memcpy(&value, values + first, sizeof(value));
-    value *= factors;
     const I8 not_above = value <= 0.0f;
-    value = reinterpret_cast<F8>(reinterpret_cast<I8>(value) & ~not_above);
+    value = reinterpret_cast<F8>(reinterpret_cast<I8>(value) & ~not_above) * factors;
     std::memcpy(values + first, &value, sizeof(value));
   });
 }

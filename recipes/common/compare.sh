@@ -208,6 +208,8 @@ declare_step() {
 # compare_stages CORPUS_INPUTS: all stages; the corpus is made anew where these files change.
 compare_stages() {
     local seed one step after scored="" args
+    # What a vocabulary of phonemes is made by matters to no other.
+    if [[ $ctc_units != phonemes ]]; then LEXICON=""; fi
     stage 1 corpus make_data --inputs "$1" --clears "$WORK/data"
     stage 2 vocab make_vocabularies --uses "vocab-type src-pieces tgt-pieces joint-pieces ctc-units" \
         --inputs "$LEXICON" --clears "$WORK/vocab"

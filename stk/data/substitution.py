@@ -17,8 +17,9 @@ _WORD = re.compile(r"([^\W_]+(?:['\u2019\-][^\W_]+)*)")
 Languages = tuple[tuple[str, ...], ...]
 """Translations of a word, those of one language in each tuple."""
 
-_REMEMBERED = 1 << 16
-"""Parts of texts of which a language remembers what they hold: a few megabytes."""
+_REMEMBERED, _LONGEST = 1 << 16, 32
+"""Parts of texts of which a language remembers what they hold, and their characters: at most some
+20 MB. Longer ones are those of languages without spaces, which hardly ever return."""
 
 
 def words_of(text: str) -> list[str]:
@@ -109,7 +110,7 @@ class _Held(dict[str, "Languages | _Cut | None"]):
 
     def __missing__(self, part: str) -> Languages | _Cut | None:
         found = self.look_up(part) if part.isalnum() else self._cut(part)
-        if len(self) < _REMEMBERED:
+        if len(self) < _REMEMBERED and len(part) <= _LONGEST:
             self[part] = found
         return found
 

@@ -50,7 +50,7 @@ def relu_dropout_(x: Tensor, p: float) -> float:
         p: probability in [0, 1).
 
     Returns:
-        By what the values kept were multiplied.
+        By what the values kept were multiplied, as the dtype of ``x`` has it.
     """
     dropped = _dropped(p)
     if not dropped:
@@ -58,8 +58,8 @@ def relu_dropout_(x: Tensor, p: float) -> float:
     elif x.dtype == torch.float32 and kernels_on(x.device):
         relu_dropout_kernel_(x, dropped)
     else:
-        x.mul_(keep_mask(x, p)).clamp_min_(0.0)
-    return LEVELS / (LEVELS - dropped)
+        x.clamp_min_(0.0).mul_(keep_mask(x, p))
+    return float(torch.tensor(LEVELS / (LEVELS - dropped), dtype=x.dtype))
 
 
 def _native(x: Tensor) -> bool:

@@ -18,6 +18,9 @@ def relu_feed_forward(x: Tensor, inner: nn.Linear, outer: nn.Linear, p: float) -
     On the CPU relu and dropout work in place on the inner layer's output, forward and backward:
     nothing as wide as that layer is written twice, and it is all that is kept for the gradient.
 
+    On the CPU, with gradients, the layers' weights are used and not the layers themselves: their
+    forward hooks do not run.
+
     Args:
         x: of the layers' dtype, or any that autocast takes.
         inner: with a bias.
@@ -27,12 +30,16 @@ def relu_feed_forward(x: Tensor, inner: nn.Linear, outer: nn.Linear, p: float) -
     Raises:
         RuntimeError: a gradient of the gradient is asked for.
     """
-    compiled = torch.compiler.is_compiling()
-    if x.device.type != "cpu" or compiled or torch.is_autocast_enabled("cpu"):
+    recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if x.device.type != "cpu" or recorded:
         return outer(dropout(F.relu(inner(x)), p, p > 0.0))
     if not torch.is_grad_enabled() and p == 0.0:
         return outer(inner(x).relu_())
-    out: Tensor = _ReluFeedForward.apply(x, inner.weight, inner.bias, outer.weight, outer.bias, p)
+    operands: tuple[Tensor, ...] = (x, inner.weight, inner.bias, outer.weight, outer.bias)
+    if torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:
+        dtype = torch.get_autocast_dtype("cpu")
+        operands = tuple(operand.to(dtype) for operand in operands)
+    out: Tensor = _ReluFeedForward.apply(*operands, p)
     return out
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def strided_convolution(
@@ -42,6 +43,9 @@ def strided_convolution(
     Returns:
         ``(B, (T - k) // s + 1, O)``, or ``O / 2`` of them where gated, in the dtype of ``x`` or
         that of autocast.
+
+    Raises:
+        RuntimeError: a gradient of the gradient is asked for.
     """
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:
         dtype = torch.get_autocast_dtype(x.device.type)
@@ -153,6 +157,7 @@ class _Convolution(torch.autograd.Function):
         return F.glu(split, 2) if gated else split
 
     @staticmethod
+    @once_differentiable
     def backward(
         ctx: Any, grad: Tensor
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, None, None, None]:
@@ -177,6 +182,8 @@ class _Convolution(torch.autograd.Function):
 
 def _weight_grad(entered: Tensor, weight: Tensor, grad: Tensor, ctx: Any) -> Tensor:
     outputs, inputs, kernel = weight.shape
+    if not len(grad):
+        return torch.zeros_like(weight)
     parts = []
     for view in _views(ctx.joined.join(entered), kernel, ctx.stride):
         part = torch.mm(grad[0].t(), view[0])

@@ -180,20 +180,22 @@ def with_checkpoints(args: argparse.Namespace) -> Iterator[list[Result]]:
 
 def joined(rows: Sequence[Example], seconds: float, folder: Path) -> list[Example]:
     """Clips of one language, in order, end to end, each as soon as it lasts ``seconds``."""
-    parts: defaultdict[str | None, list[Example]] = defaultdict(list)
+    parts: defaultdict[tuple[str | None, str | None], list[Example]] = defaultdict(list)
     whole = []
     for row in rows:
-        same = parts[row.src_lang]
+        same = parts[row.src_lang, row.tgt_lang]
         same.append(row)
         lasts = sum(part.duration or 0.0 for part in same)
         if lasts < seconds:
             continue
         path = folder / f"{len(whole)}.wav"
-        sound = [load_audio(part.audio, sample_rate=16000) for part in same if part.audio]
+        sound = [load_audio(p.audio, p.start, p.duration) for p in same if p.audio]
         soundfile.write(path, torch.cat(sound).numpy(), 16000)
         text = " ".join(part.tgt_text or "" for part in same)
         whole.append(replace(row, audio=path, start=0.0, duration=lasts, tgt_text=text))
         same.clear()
+    if not whole:
+        raise SystemExit(f"no language of the manifest has {seconds:g} s of clips")
     return whole
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from stk.modules.dropout import dropout
 from stk.modules.feed_forward import relu_feed_forward
@@ -12,10 +13,14 @@ from stk.modules.feed_forward import relu_feed_forward
 Layers = tuple[nn.Linear, nn.Linear]
 
 
+def made(dtype: torch.dtype) -> Layers:
+    torch.manual_seed(2)
+    return nn.Linear(5, 20, dtype=dtype), nn.Linear(20, 3, dtype=dtype)
+
+
 @pytest.fixture
 def layers() -> Layers:
-    torch.manual_seed(2)
-    return nn.Linear(5, 20).double(), nn.Linear(20, 3).double()
+    return made(torch.float64)
 
 
 def parts(x: Tensor, inner: nn.Linear, outer: nn.Linear, p: float) -> Tensor:
@@ -23,20 +28,42 @@ def parts(x: Tensor, inner: nn.Linear, outer: nn.Linear, p: float) -> Tensor:
     return out
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("p", [0.0, 0.3])
-@pytest.mark.parametrize("shape", [(7, 5), (2, 4, 5), (0, 5), (3, 0, 5)])
+@pytest.mark.parametrize("shape", [(7, 5), (2, 4, 5), (0, 5), (3, 0, 5), (50, 5)])
 def test_values_and_gradients_are_those_of_the_parts(
-    layers: Layers, shape: tuple[int, ...], p: float
+    shape: tuple[int, ...], p: float, dtype: torch.dtype
 ) -> None:
-    x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    layers = made(dtype)
+    x = torch.randn(shape, dtype=dtype, requires_grad=True)
     wanted = [x, *layers[0].parameters(), *layers[1].parameters()]
-    made = []
+    found = []
     for form in (relu_feed_forward, parts):
         torch.manual_seed(5)
         out = form(x, *layers, p)
-        made.append((out, *torch.autograd.grad((out * out.detach().sin()).sum(), wanted)))
-    assert made[0][0].shape == (*shape[:-1], 3)
-    torch.testing.assert_close(*made)
+        found.append((out, *torch.autograd.grad((out * out.detach().sin()).sum(), wanted)))
+    assert found[0][0].shape == (*shape[:-1], 3)
+    if dtype == torch.bfloat16:  # the parts round once more, after the product with the scale
+        torch.testing.assert_close(*found, rtol=0.016, atol=0.004)
+    else:
+        torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_second_backward_and_checkpoints_give_the_same(reentrant: bool) -> None:
+    layers, x = made(torch.float32), torch.randn(9, 5, requires_grad=True)
+    found = []
+    for again in (False, False, True):
+        torch.manual_seed(5)
+        if again:
+            out = checkpoint(relu_feed_forward, x, *layers, 0.3, use_reentrant=reentrant)
+        else:
+            out = relu_feed_forward(x, *layers, 0.3)
+        for _ in range(1 if again else 2):
+            x.grad = None
+            out.square().sum().backward(retain_graph=not again)
+        found.append(x.grad)
+    torch.testing.assert_close(found[1:], [found[0]] * 2, rtol=0.0, atol=0.0)
 
 
 @pytest.mark.parametrize("frozen", ["x", "inner", "outer", "all but x", "all but outer"])

@@ -40,6 +40,14 @@ def test_views_need_not_be_contiguous_and_only_wanted_gradients_are_made() -> No
     assert weight.grad is not None and x.grad is None
 
 
+def test_no_rows_have_no_gradient() -> None:
+    x, weight = torch.randn(0, 9, 4), torch.randn(6, 4, 3, requires_grad=True)
+    out = strided_convolution(x, weight, None, 2, gated=True)
+    assert out.shape == (0, 4, 3)
+    out.sum().backward()
+    assert weight.grad is not None and not bool(weight.grad.count_nonzero())
+
+
 def test_autocast_convolves_in_half_precision() -> None:
     x, weight = torch.randn(1, 9, 4), torch.randn(3, 4, 3, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):

@@ -68,6 +68,11 @@ def test_relu_in_place_is_relu_times_the_factors(count: int) -> None:
     assert torch.equal(x, expected)
 
 
+def test_relu_in_place_makes_zeros_of_negative_infinity() -> None:
+    x = torch.full((1000,), -float("inf"))
+    assert not bool(relu_dropout_(x, 20_000, seed=1).count_nonzero())
+
+
 def test_relu_in_place_keeps_what_is_not_a_number() -> None:
     x = torch.full((1000,), float("nan"))
     assert bool(relu_dropout_(x, 20_000, seed=1).isnan().all())

@@ -20,7 +20,7 @@ from stk.errors import StkError
 
 
 def languages_of(manifests: Iterable[Path]) -> dict[str, set[str]]:
-    """Language -> the words that it uses at least as often as any other language does.
+    """Language -> the words that it uses most often of all; of equals, the first by name does.
 
     Raises:
         StkError: a row without a transcript or its language.
@@ -34,7 +34,6 @@ def languages_of(manifests: Iterable[Path]) -> dict[str, set[str]]:
                 used[word][example.src_lang] += 1
     found: defaultdict[str, set[str]] = defaultdict(set)
     for word, counts in used.items():
-        # Of languages that use it equally often, the first by name.
         found[min(counts, key=lambda lang: (-counts[lang], lang))].add(word)
     return dict(found)
 
