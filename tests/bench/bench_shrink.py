@@ -3,6 +3,7 @@
     python tests/bench/bench_shrink.py [--keep 0.25] [--csv FILE]
     python tests/bench/bench_shrink.py --checkpoint exp/costt --twin exp/costt-whole \
         --manifest data/test.jsonl [--beam 5] [--join 12]
+    python tests/bench/bench_shrink.py --acoustic exp/costt-acoustic --manifest data/test.jsonl
 
 Without checkpoints both models have random weights and the same ones, and the CTC head's scores
 are replaced by labels of which the share ``--keep`` is not blank, as in trained models; clips are
@@ -10,7 +11,8 @@ random frames of one length a case. With checkpoints the manifest's clips are ta
 length, and chrF and BLEU of both are part of the case; ``--join`` puts clips of one language end to
 end until they last so many seconds, for corpora that have few long ones. Both models take turns in
 one process. Decoding without checkpoints is forced to the same number of steps, four a second of
-sound.
+sound. ``--acoustic`` prints what share of its states an encoder with a CTC head would keep, such as
+COSTT's acoustic one after its own stage.
 """
 
 from __future__ import annotations
@@ -33,10 +35,12 @@ from stk.config.run import DecodeConfig
 from stk.data.audio import load_audio
 from stk.data.batch import Source
 from stk.data.example import Example
+from stk.data.items import make_item
 from stk.data.manifest import read_manifest
 from stk.decoding.beam import Symbols, beam_search
 from stk.decoding.scorers import ModelScorer
 from stk.models.registry import build_model
+from stk.ops import ctc_shrink
 from stk.scoring import bleu, chrf
 
 TWIN = "every state kept"
@@ -61,6 +65,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", help="a trained COSTT")
     parser.add_argument("--twin", help="its trained twin with reduce: none")
     parser.add_argument("--manifest", help="clips to decode, with translations")
+    parser.add_argument("--acoustic", nargs="+", help="encoders with CTC: the share they keep")
     parser.add_argument("--join", type=float, help="seconds that clips last, put end to end")
 
 
@@ -202,8 +207,6 @@ def joined(rows: Sequence[Example], seconds: float, folder: Path) -> list[Exampl
 @torch.inference_mode()
 def kept(translator: Any, rows: list[Any]) -> float:
     """Share of the acoustic encoder's states that the semantic encoder gets, over a manifest."""
-    from stk.data.items import make_item
-
     member = translator.members[0]
     before = after = 0
     for row in rows:
@@ -214,8 +217,29 @@ def kept(translator: Any, rows: list[Any]) -> float:
     return after / before
 
 
+@torch.inference_mode()
+def kept_by_encoder(checkpoint: str, rows: list[Any]) -> float:
+    """Share of an encoder's states that shrinking by its CTC head would keep, over a manifest."""
+    member = stk.load(checkpoint, device="cpu", search="ctc").members[0]
+    before = after = 0
+    for row in rows:
+        item = make_item(row, member.context.frontend)
+        encoded = member.model.encode(member.objective.collate_source([item], member.context))
+        scores, lengths = encoded.ctc_logits, encoded.ctc_lengths
+        after += int(ctc_shrink(scores, scores, lengths, reduce="first").lengths.sum())
+        before += int(lengths.sum())
+    return after / before
+
+
 def main() -> None:
     args = arguments(__doc__, options)
+    if args.acoustic:
+        if not args.manifest:
+            raise SystemExit("--acoustic needs --manifest")
+        rows = read_manifest(args.manifest)
+        for checkpoint in args.acoustic:
+            print(f"{checkpoint}: {kept_by_encoder(checkpoint, rows):.1%} of the states kept")
+        return
     for results in with_checkpoints(args) if args.checkpoint else without_checkpoints(args):
         write(results, args)
 
