@@ -39,6 +39,7 @@ compare_options() {
     option tgt-pieces "$4" "vocabulary of translations" int
     option joint-pieces "$5" "vocabulary of both in one" int
     option ctc-units pieces "what CTC tells apart in COSTT and LUT" pieces char phonemes
+    option wav2vec2 train "a checkpoint that every seed's wave encoder starts from; or train one a seed"
 }
 
 # compare_ready WORK_DIRECTORY: checks, then work_in.
@@ -53,6 +54,11 @@ compare_ready() {
     [[ $ctc_units != phonemes || -n $VOICE$LEXICON ]] ||
         die "--ctc-units phonemes: no voice for this corpus"
     ((samples > 0 && averaged > 0)) || die "--samples and --averaged are at least 1"
+    if [[ $wav2vec2 != train ]]; then
+        one=$(given_path "$wav2vec2")
+        [[ -f $one/model.safetensors ]] || die "--wav2vec2 $wav2vec2: no checkpoint's directory, nor train"
+        wav2vec2=$one
+    fi
     if [[ $systems == all ]]; then systems=$(cd conf/systems && printf '%s ' *); fi
     systems=" $systems "
     systems="$baseline ${systems/ $baseline / }"
@@ -124,6 +130,12 @@ train() {
     average_last "$RUN/$2" "$averaged" "$RUN/averaged/$2"
 }
 
+# take SEED STEP CHECKPOINT: what was trained elsewhere.
+take() {
+    mkdir -p "$WORK/seed$1/averaged"
+    ln -sfn "$3" "$WORK/seed$1/averaged/$2"
+}
+
 # make SEED STEP FILE: a step that is no training.
 make() {
     export RUN=$WORK/seed$1 SEED=$1 OUT=$WORK/seed$1/made/$2
@@ -157,7 +169,7 @@ field() {
 
 # score SEED: translations beside the baseline's, resampled by sentence; transcripts where there are.
 score() {
-    local name one out=$WORK/seed$1 hyps by=()
+    local name one out=$WORK/seed$1 hyps by=() tests
     if [[ -n $GROUP_BY ]]; then by=(--by "$GROUP_BY"); fi
     for name in $sets; do
         hyps=("$out/decoded/$baseline/$name.jsonl")
@@ -171,23 +183,31 @@ score() {
                     --field src_text --metric wer --json "$out/scores/$name/wer-$one.json"
             fi
         done
+        tests=()
+        if ((${#hyps[@]} > 1)); then tests=(--bootstrap "$samples"); fi
         stk-score --hyp "${hyps[@]}" --ref "$WORK/data/$name.jsonl" --metric chrf bleu \
-            --bootstrap "$samples" "${by[@]}" --json "$out/scores/$name/translation.json"
+            "${tests[@]}" "${by[@]}" --json "$out/scores/$name/translation.json"
     done
 }
 
 table() {
-    local one steps=()
+    local one steps=() given=()
     for one in $systems; do steps+=("$one=${SYSTEM_STEPS[$one]}"); done
+    if [[ $wav2vec2 != train ]]; then given=(--given wav2vec2); fi
     # shellcheck disable=SC2086
     python ../common/compared.py --work "$WORK" --seeds $seeds --sets $sets \
-        --systems "${steps[@]}" --out "$WORK/table.md"
+        --systems "${steps[@]}" "${given[@]}" --out "$WORK/table.md"
 }
 
 # declare_step SEED SYSTEM STEP: its stage, unless another system has declared it.
 declare_step() {
     local name=$3-$1 file=${STEP_FILE[$3]} run=$WORK/seed$1 other before=vocab files limits
     [[ -z ${STAGE_NUMBER[$name]:-} ]] || return 0
+    if [[ $3 == wav2vec2 && $wav2vec2 != train ]]; then
+        stage 3 "$name" take "$1" "$3" "$wav2vec2" --after "" --inputs "$wav2vec2/model.safetensors" \
+            --clears "$run/averaged/$3"
+        return
+    fi
     files=$(if [[ $file == *.yaml ]]; then conf_files "$file"; else echo "$file"; fi)
     files=${files//$'\n'/ }
     for other in ${SYSTEM_STEPS[$2]}; do
@@ -228,6 +248,6 @@ compare_stages() {
             --after "$after" --clears "$WORK/seed$seed/scores"
         scored+=" score-$seed"
     done
-    stage 6 table table --uses "seeds systems baseline" --inputs ../common/compared.py \
+    stage 6 table table --uses "seeds systems baseline wav2vec2" --inputs ../common/compared.py \
         --after "$scored"
 }

@@ -100,6 +100,12 @@ class Figures:
 def figures(folder: Path, test: str, system: str, steps: Sequence[str]) -> Figures:
     """Gather a system's figures from what the stages of one seed wrote.
 
+    Args:
+        folder: of the seed.
+        test: the test set.
+        system: its name.
+        steps: those that were run here.
+
     Raises:
         StkError: a stage has not run.
     """
@@ -195,8 +201,21 @@ def early(found: Found) -> str:
     return f"Ended before their last update, by time or patience: {', '.join(sorted(ended))}."
 
 
-def section(work: Path, test: str, seeds: Sequence[int], systems: dict[str, list[str]]) -> str:
-    """Both tables of one test set, with signatures."""
+def counted(given: Sequence[str]) -> str:
+    """What the minutes of the table are of."""
+    text = "Minutes are of all trainings that a system needs, shared ones included"
+    return f"{text}, but without {', '.join(given)}, trained before. " if given else f"{text}. "
+
+
+def section(
+    work: Path,
+    test: str,
+    seeds: Sequence[int],
+    systems: dict[str, list[str]],
+    given: Sequence[str],
+) -> str:
+    """Both tables of one test set, with signatures; ``given`` names steps trained elsewhere."""
+    systems = {name: [s for s in steps if s not in given] for name, steps in systems.items()}
     found = {
         system: {seed: figures(work / f"seed{seed}", test, system, steps) for seed in seeds}
         for system, steps in systems.items()
@@ -208,8 +227,7 @@ def section(work: Path, test: str, seeds: Sequence[int], systems: dict[str, list
         [
             f"## {test}",
             side_by_side(found),
-            f"{signed}. Minutes are of all trainings that a system needs, shared ones included. "
-            + early(found),
+            f"{signed}. {counted(given)}{early(found)}",
             "Difference to the first system that translates, 95 % interval and p-value: paired "
             "bootstrap over distinct references.",
             seed_by_seed(found),
@@ -224,11 +242,14 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", required=True)
     parser.add_argument("--sets", nargs="+", required=True)
     parser.add_argument("--systems", nargs="+", required=True, help="NAME=STEP STEP ...")
+    parser.add_argument("--given", nargs="*", default=[], help="steps that were trained elsewhere")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
     pairs = [text.partition("=") for text in options.systems]
     systems = {name: steps.split() for name, _, steps in pairs}
-    parts = [section(options.work, test, options.seeds, systems) for test in options.sets]
+    parts = [
+        section(options.work, test, options.seeds, systems, options.given) for test in options.sets
+    ]
     text = "\n\n".join(parts)
     print(text)
     write_text(options.out, text + "\n")

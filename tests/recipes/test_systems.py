@@ -88,6 +88,27 @@ def hashes(recipes: Path, options: list[str]) -> dict[str, str]:
     return dict(re.findall(r"\[([^]]+)\]=\"(\w+)\"", done.stdout))
 
 
+def test_a_given_wav2vec2_is_not_trained(recipes: Path, tmp_path: Path) -> None:
+    """Every seed's systems start from it; without one each seed trains its own."""
+    options = ["--systems", "xstnet chimera", "--size", "tiny"]
+    before = hashes(recipes, options)
+    script, programs = recipes / "demo" / "systems.sh", recipes / "bin"
+    missing = ["--wav2vec2", str(tmp_path / "none")]
+    wrong = run(script, "--list", *options, *missing, programs=programs)
+    assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1
+    assert "no checkpoint's directory" in wrong.stderr
+    given = tmp_path / "wav2vec2"
+    given.mkdir()
+    save_file({"a": torch.zeros(1)}, given / "model.safetensors")
+    options += ["--wav2vec2", str(given)]
+    after = hashes(recipes, options)
+    changed = {name for name in before if before[name] != after[name]}
+    waiting = {"wav2vec2-1", "xstnet-1", "chimera-1", "decode-xstnet-1", "decode-chimera-1"}
+    assert changed == waiting | {"score-1", "table"}
+    save_file({"a": torch.ones(1)}, given / "model.safetensors")
+    assert hashes(recipes, options)["xstnet-1"] != after["xstnet-1"]
+
+
 def test_limits_shorten_schedule_and_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZE", "full")
     path = ROOT / "recipes/demo/conf/systems/direct/1-direct.yaml"
@@ -176,6 +197,16 @@ def test_the_table_names_trainings_that_ended_early(work: Path) -> None:
     put(work / "seed2" / "mt" / "metrics.jsonl", {"update": 40})
     compared.main(arguments)
     assert "Every training came to its last update." in out.read_text()
+
+
+def test_what_was_given_has_no_minutes(work: Path) -> None:
+    out = work / "table.md"
+    (work / "seed1" / "measured" / "mt.json").unlink()
+    arguments = ["--work", str(work), *ARGUMENTS, *SYSTEMS, "--out", str(out)]
+    compared.main([*arguments, "--given", "mt"])
+    (row,) = [line for line in out.read_text().splitlines() if line.startswith("| cascade | 50")]
+    assert row.split(" | ")[5:7] == ["1.5 ± 0.7", "1.5 ± 0.0"]
+    assert "included, but without mt, trained before." in out.read_text()
 
 
 def test_a_missing_stage_is_named(work: Path) -> None:
