@@ -13,7 +13,7 @@
 # compare_stages last. The recipe defines make_data, which fills $WORK/data, and sets SRC_LANGS and
 # TGT_LANGS.
 
-declare -A STEP_FILE=() SYSTEM_STEPS=()
+declare -A STEP_FILE=() SYSTEM_STEPS=() GIVEN=()
 SRC_LANGS="" TGT_LANGS=""
 # For CTC over phonemes: espeak-ng's voice that says the words, or, where the sources have several languages,
 # the program that writes a lexicon of manifests (MANIFEST... --out FILE).
@@ -39,7 +39,7 @@ compare_options() {
     option tgt-pieces "$4" "vocabulary of translations" int
     option joint-pieces "$5" "vocabulary of both in one" int
     option ctc-units pieces "what CTC tells apart in COSTT and LUT" pieces char phonemes
-    option wav2vec2 train "a checkpoint that every seed's wave encoder starts from; or train one a seed"
+    option given "" "STEP=CHECKPOINT, trained before for all seeds, such as \"wav2vec2=exp/pretraining-full/wav2vec2/last\""
 }
 
 # compare_ready WORK_DIRECTORY: checks, then work_in.
@@ -54,17 +54,27 @@ compare_ready() {
     [[ $ctc_units != phonemes || -n $VOICE$LEXICON ]] ||
         die "--ctc-units phonemes: no voice for this corpus"
     ((samples > 0 && averaged > 0)) || die "--samples and --averaged are at least 1"
-    if [[ $wav2vec2 != train ]]; then
-        one=$(given_path "$wav2vec2")
-        [[ -f $one/model.safetensors ]] || die "--wav2vec2 $wav2vec2: no checkpoint's directory, nor train"
-        wav2vec2=$one
-    fi
+    read_given
     if [[ $systems == all ]]; then systems=$(cd conf/systems && printf '%s ' *); fi
     systems=" $systems "
     systems="$baseline ${systems/ $baseline / }"
     for one in $systems; do read_system "$one"; done
+    for one in "${!GIVEN[@]}"; do
+        [[ -v STEP_FILE[$one] ]] || die "--given: no step '$one' (there are ${!STEP_FILE[*]})"
+    done
     export SIZE=$size
     work_in "$1"
+}
+
+# read_given: what --given names, each a checkpoint's directory.
+read_given() {
+    local one path
+    for one in $given; do
+        path=$(given_path "${one#*=}")
+        [[ $one == *=* && -f $path/model.safetensors ]] ||
+            die "--given $one: not STEP=DIRECTORY of a checkpoint"
+        GIVEN[${one%%=*}]=$path
+    done
 }
 
 # read_system NAME: its steps, and the file of each.
@@ -130,10 +140,13 @@ train() {
     average_last "$RUN/$2" "$averaged" "$RUN/averaged/$2"
 }
 
-# take SEED STEP CHECKPOINT: what was trained elsewhere.
+# take SEED STEP CHECKPOINT: what was trained before, maybe by this seed itself.
 take() {
-    mkdir -p "$WORK/seed$1/averaged"
-    ln -sfn "$3" "$WORK/seed$1/averaged/$2"
+    local out=$WORK/seed$1/averaged/$2
+    if [[ $out -ef $3 ]]; then return; fi
+    rm -rf -- "$out"
+    mkdir -p "${out%/*}"
+    ln -s "$3" "$out"
 }
 
 # make SEED STEP FILE: a step that is no training.
@@ -191,21 +204,20 @@ score() {
 }
 
 table() {
-    local one steps=() given=()
+    local one steps=()
     for one in $systems; do steps+=("$one=${SYSTEM_STEPS[$one]}"); done
-    if [[ $wav2vec2 != train ]]; then given=(--given wav2vec2); fi
     # shellcheck disable=SC2086
     python ../common/compared.py --work "$WORK" --seeds $seeds --sets $sets \
-        --systems "${steps[@]}" "${given[@]}" --out "$WORK/table.md"
+        --systems "${steps[@]}" --given "${!GIVEN[@]}" --out "$WORK/table.md"
 }
 
 # declare_step SEED SYSTEM STEP: its stage, unless another system has declared it.
 declare_step() {
     local name=$3-$1 file=${STEP_FILE[$3]} run=$WORK/seed$1 other before=vocab files limits
     [[ -z ${STAGE_NUMBER[$name]:-} ]] || return 0
-    if [[ $3 == wav2vec2 && $wav2vec2 != train ]]; then
-        stage 3 "$name" take "$1" "$3" "$wav2vec2" --after "" --inputs "$wav2vec2/model.safetensors" \
-            --clears "$run/averaged/$3"
+    if [[ -v GIVEN[$3] ]]; then
+        stage 3 "$name" take "$1" "$3" "${GIVEN[$3]}" --after "" \
+            --inputs "${GIVEN[$3]}/model.safetensors"
         return
     fi
     files=$(if [[ $file == *.yaml ]]; then conf_files "$file"; else echo "$file"; fi)
@@ -248,6 +260,6 @@ compare_stages() {
             --after "$after" --clears "$WORK/seed$seed/scores"
         scored+=" score-$seed"
     done
-    stage 6 table table --uses "seeds systems baseline wav2vec2" --inputs ../common/compared.py \
+    stage 6 table table --uses "seeds systems baseline given" --inputs ../common/compared.py \
         --after "$scored"
 }

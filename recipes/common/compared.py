@@ -204,7 +204,9 @@ def early(found: Found) -> str:
 def counted(given: Sequence[str]) -> str:
     """What the minutes of the table are of."""
     text = "Minutes are of all trainings that a system needs, shared ones included"
-    return f"{text}, but without {', '.join(given)}, trained before. " if given else f"{text}. "
+    if not given:
+        return f"{text}. "
+    return f"{text}, but without those made before for all seeds: {', '.join(sorted(given))}. "
 
 
 def section(

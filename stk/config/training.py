@@ -86,7 +86,12 @@ class GroupConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """Optimiser; ``lr`` is the peak rate, which the schedule scales. ``clip`` bounds the norm."""
+    """Optimiser; ``lr`` is the peak rate, which the schedule scales. ``clip`` bounds the norm.
+
+    ``weight_decay`` is decoupled with ``adamw`` (Loshchilov and Hutter, 2019), which is what
+    fairseq and BERT mean by Adam with decay. With ``adam`` it is an L2 term of the gradient, which
+    Adam scales up wherever the loss has small gradients.
+    """
 
     name: Literal["adam", "adamw"] = "adam"
     lr: float = 2e-3

@@ -88,19 +88,23 @@ def hashes(recipes: Path, options: list[str]) -> dict[str, str]:
     return dict(re.findall(r"\[([^]]+)\]=\"(\w+)\"", done.stdout))
 
 
-def test_a_given_wav2vec2_is_not_trained(recipes: Path, tmp_path: Path) -> None:
-    """Every seed's systems start from it; without one each seed trains its own."""
+def test_a_given_step_is_not_trained(recipes: Path, tmp_path: Path) -> None:
+    """Every seed's systems start from it; by default each seed trains its own."""
     options = ["--systems", "xstnet chimera", "--size", "tiny"]
     before = hashes(recipes, options)
     script, programs = recipes / "demo" / "systems.sh", recipes / "bin"
-    missing = ["--wav2vec2", str(tmp_path / "none")]
-    wrong = run(script, "--list", *options, *missing, programs=programs)
-    assert wrong.returncode == 1 and wrong.stderr.count("\n") == 1
-    assert "no checkpoint's directory" in wrong.stderr
     given = tmp_path / "wav2vec2"
     given.mkdir()
     save_file({"a": torch.zeros(1)}, given / "model.safetensors")
-    options += ["--wav2vec2", str(given)]
+    for wrong, words in (
+        (f"wav2vec2={tmp_path / 'none'}", "not STEP=DIRECTORY of a checkpoint"),
+        (str(given), "not STEP=DIRECTORY of a checkpoint"),
+        (f"wav2vec={given}", "no step 'wav2vec' \\(there are .*wav2vec2"),
+    ):
+        done = run(script, "--list", *options, "--given", wrong, programs=programs)
+        assert done.returncode == 1 and done.stderr.count("\n") == 1
+        assert re.search(words, done.stderr)
+    options += ["--given", f"wav2vec2={given}"]
     after = hashes(recipes, options)
     changed = {name for name in before if before[name] != after[name]}
     waiting = {"wav2vec2-1", "xstnet-1", "chimera-1", "decode-xstnet-1", "decode-chimera-1"}
@@ -206,7 +210,7 @@ def test_what_was_given_has_no_minutes(work: Path) -> None:
     compared.main([*arguments, "--given", "mt"])
     (row,) = [line for line in out.read_text().splitlines() if line.startswith("| cascade | 50")]
     assert row.split(" | ")[5:7] == ["1.5 ± 0.7", "1.5 ± 0.0"]
-    assert "included, but without mt, trained before." in out.read_text()
+    assert "included, but without those made before for all seeds: mt." in out.read_text()
 
 
 def test_a_missing_stage_is_named(work: Path) -> None:
