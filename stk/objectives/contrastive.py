@@ -71,8 +71,8 @@ class Contrastive(Objective):
     Sums: ``contrastive`` per ``masked``; ``diversity`` per ``batches``, of probabilities averaged
     over all processes; ``penalty`` (mean squared features) per ``frames``. Metrics: ``accuracy``
     and ``duplicates`` (share of distractors whose codes are the positive's) per ``masked``;
-    ``code_perplexity`` and ``prob_perplexity``, summed over groups, per ``batches``. A warning
-    tells when the codes have collapsed.
+    ``code_perplexity`` and ``prob_perplexity``, summed over groups, per ``batches``. Warnings
+    tell when the codes have collapsed, or when validation chooses among few.
 
     Args:
         config: its configuration.
@@ -83,6 +83,7 @@ class Contrastive(Objective):
 
     def __init__(self, config: ContrastiveConfig) -> None:
         self.config = config
+        self._looked: int | None = None
 
     def size(self, example: Example, context: CollateContext) -> Size:
         """Frames of sound, after cropping."""
@@ -168,9 +169,12 @@ class Contrastive(Objective):
             probs = averaged(probs, float(batch.places.numel()))
         perplexity = code_perplexity(out.quantized.code_counts).sum()
         duplicates = same.float().mean(-1).sum()
+        share = duplicates / batch.places.numel()
         if model.training and context.step % WATCH_EVERY == 0:
-            share = float(duplicates) / batch.places.numel()
-            _watch(float(perplexity), len(probs), share, context.step)
+            _watch(float(perplexity), len(probs), float(share), context.step)
+        elif not model.training and context.step != self._looked:  # once a validation
+            self._looked = context.step
+            _watch_choices(float(perplexity), probs.numel(), float(share), context.step)
         scalars = context.scalars
         return {
             "contrastive": Sum(loss, "masked"),
@@ -259,11 +263,23 @@ def averaged(probs: Tensor, count: float) -> Tensor:
 
 
 def _watch(perplexity: float, groups: int, duplicates: float, step: int) -> None:
-    """Warn when nearly one code is left, or when most distractors are the positive."""
+    """Warn in training when nearly one code is left, or when most distractors are the positive."""
     if perplexity < 1.1 * groups or duplicates > 0.5:
         warnings.warn(
             f"the codes have collapsed at update {step}: code perplexity {perplexity:.1f} in "
             f"{groups} groups, {100 * duplicates:.0f} % of distractors equal the positive; lower "
             "optim.lr, or raise objective.diversity, the batch, or the temperature's end",
+            stacklevel=2,
+        )
+
+
+def _watch_choices(perplexity: float, codes: int, duplicates: float, step: int) -> None:
+    """Warn in validation when few codes are the likeliest ones: noise hides that in training."""
+    if duplicates > 0.1:
+        warnings.warn(
+            f"few codes are ever the likeliest at update {step}: {100 * duplicates:.0f} % of "
+            f"distractors equal the positive, code perplexity {perplexity:.1f} of {codes}; slow "
+            "the feature extractor or hold it for a while (optim.groups, freeze), or raise "
+            "objective.diversity",
             stacklevel=2,
         )

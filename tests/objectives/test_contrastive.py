@@ -277,6 +277,22 @@ def test_collapse_is_told(sound: CollateContext, items: list[Item]) -> None:
         made.forward(model, batch, Context(step=201))  # not looked at in every update
 
 
+def test_few_likely_codes_are_told_once_a_validation(
+    sound: CollateContext, items: list[Item]
+) -> None:
+    made, model = objective(), tiny().eval()
+    batch = made.collate(items, sound)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made.forward(model, batch, Context(step=99))
+    model.quantizer.logits.weight.data.zero_()  # no noise here: always the same code
+    words = r"few codes .* at update 101: 100 % .* code perplexity 2.0 of 32"
+    with pytest.warns(UserWarning, match=words) as told:
+        made.forward(model, batch, Context(step=101))
+        made.forward(model, batch, Context(step=101))
+    assert len(told) == 1
+
+
 def test_one_batch_is_learnt(sound: CollateContext, items: list[Item]) -> None:
     made, model = objective(penalty=0.0), tiny().train()
     batch: ContrastiveBatch = made.collate(items, sound)
