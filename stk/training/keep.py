@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import math
 import os
 import re
 import shutil
 from pathlib import Path
+from typing import TextIO
 
 from stk.config.run import CheckpointConfig
+from stk.errors import StkError
 from stk.training.checkpoint import PART, WEIGHTS, Contents, remove_checkpoint, save_checkpoint
 
 _NAME = re.compile(r"update-(\d{8,})")
@@ -36,6 +40,31 @@ class Keeper:
         self.folder = output / "checkpoints"
         self.sign = -1.0 if higher_is_better else 1.0
         self.scores = dict(scores or {})
+        self._held: TextIO | None = None
+
+    def hold(self) -> None:
+        """Keep other trainings out of the directory for as long as this process lives.
+
+        The lock is a POSIX one: the system frees it however the process ends, and the loader's
+        workers, which may live a little longer, do not inherit it.
+
+        Raises:
+            StkError: another training is at work there.
+        """
+        self.output.mkdir(parents=True, exist_ok=True)
+        self._held = (self.output / ".lock").open("a")
+        try:
+            fcntl.lockf(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise StkError(
+                    "another training writes here",
+                    file=self.output,
+                    mend="wait for it or stop it, or set another output",
+                ) from None
+            # Some network file systems have no locks at all; nobody can be kept out there.
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+                raise
 
     def path(self, update: int) -> Path:
         """Where the checkpoint of an update is."""

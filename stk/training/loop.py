@@ -142,6 +142,7 @@ class _Run:
         self.progress = self.learner.progress
         self.before = self.progress.seconds
         self.keeper.scores = dict(self.progress.scores)
+        workers.on_main(self.keeper.hold)
         workers.on_main(self.keeper.clean)
         self.loader = self._loader()
         self.meter, self.overall = _Meter(), _Meter()

@@ -1,6 +1,8 @@
 """A run that was broken off goes on as if nothing had happened."""
 
 import random
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -51,6 +53,26 @@ def test_bit_for_bit_after_a_kill(config, tmp_path, monkeypatch, at):
         read_weights(tmp_path / name / "last" / "model.safetensors") for name in ("whole", "run")
     )
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_two_at_once(config, tmp_path):
+    """A second training of the same output is refused while the first lives, killed or not."""
+    (tmp_path / "run").mkdir()
+    script = (
+        "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); "
+        "print('held', flush=True); time.sleep(600)"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path / "run" / ".lock"], stdout=subprocess.PIPE
+    )
+    try:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(StkError, match="run: another training writes here.*another output"):
+            train(config(training={"max_updates": 1}))
+    finally:
+        other.kill()
+        other.communicate()
+    assert train(config(training={"max_updates": 1})).update == 1
 
 
 def test_settings_that_differ(config, tmp_path, capsys):
