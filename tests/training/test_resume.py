@@ -56,7 +56,7 @@ def test_bit_for_bit_after_a_kill(config, tmp_path, monkeypatch, at):
 
 
 def test_two_at_once(config, tmp_path):
-    """A second training of the same output is refused while the first lives, killed or not."""
+    """A second training of the same output is refused while the first lives."""
     (tmp_path / "run").mkdir()
     script = (
         "import fcntl, sys, time; f = open(sys.argv[1], 'a'); fcntl.lockf(f, fcntl.LOCK_EX); "
