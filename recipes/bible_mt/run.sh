@@ -9,6 +9,7 @@ option size s "of the models: s for two cores, m for a GPU, xs for a first look,
     tiny xs s m
 option systems "main" "what is trained: of main, more, exotic, unmt, bt, kd, classes, or \"all\""
 option seeds "1" "seeds, every training once for each, such as \"1 2 3\""
+option pretrain-seed "" "pre-train with this seed alone, and tune from that with all seeds"
 option texts bible "what pre-training reads beside the Bible: nothing, or help and sentences" bible all
 option low ro-en "the low-resource pair; pre-training sees both its languages"
 option exotic it-tl "a pair of languages that pre-training never sees"
@@ -29,9 +30,11 @@ option downloads downloads "where what was fetched lies"
 parse_options "$@"
 
 [[ $seeds =~ ^[0-9]+(\ [0-9]+)*$ ]] || die "--seeds takes whole numbers with a space between, not '$seeds'"
-for one in updates tune_updates minutes; do
+for one in updates tune_updates minutes pretrain_seed; do
     [[ ${!one} =~ ^[0-9]*$ ]] || die "--${one//_/-} takes a whole number, not '${!one}'"
 done
+[[ -z $pretrain_seed || " $seeds " == *" $pretrain_seed "* ]] ||
+    die "--pretrain-seed takes one of --seeds ($seeds), not '$pretrain_seed'"
 KNOWN="main more exotic unmt bt kd classes"
 [[ $systems == all ]] && systems=$KNOWN
 for one in $systems; do
@@ -101,7 +104,7 @@ book_classes() {
 }
 
 # train SEED NAME CONF UPDATES [NAME=VALUE...]: one training and the mean of its last checkpoints.
-# What is named NAME=VALUE is read by the configuration, see conf/direct.yaml.
+# What is named NAME=VALUE is read by the configuration, see conf/direct.yaml and conf/tune.yaml.
 train() {
     local run=$WORK/seed$1 updates=$4 more=()
     if [[ -n $minutes ]]; then more=("training.max_minutes=$minutes"); fi
@@ -227,9 +230,13 @@ pretrained() {
         --clears "$WORK/seed$1/$2 $WORK/seed$1/averaged/$2"
 }
 
+# started_from SEED: the seed whose pre-trainings the trainings of a seed start from.
+started_from() { printf '%s' "${pretrain_seed:-$1}"; }
+
 # tuned SEED NAME CONF PAIR AFTER [NAME=VALUE...]: declares the stage of a training on a pair.
 tuned() {
-    stage 8 "$2-$1" tune "$1" "$2" "$3" "$4" "${@:6}" --after "$5" --uses "$tuning" \
+    stage 8 "$2-$1" tune "$1" "$2" "$3" "$4" "STARTS=$WORK/seed$(started_from "$1")" "${@:6}" \
+        --after "$5" --uses "$tuning pretrain-seed" \
         --inputs "conf/$3.yaml conf/direct.yaml conf/size/nmt-$size.yaml" \
         --clears "$WORK/seed$1/$2 $WORK/seed$1/averaged/$2 $WORK/seed$1/decoded/$4/$2.jsonl"
     made+=" $2-$1"
@@ -237,8 +244,9 @@ tuned() {
 
 # classifier SEED NAME AFTER: declares the stage of a training that tells kinds of books apart.
 classifier() {
-    stage 8 "$2-$1" train "$1" "$2" "$2" "$tune_updates" --after "book-classes $3" \
-        --uses "size tune-updates averaged minutes" \
+    stage 8 "$2-$1" train "$1" "$2" "$2" "$tune_updates" \
+        "STARTS=$WORK/seed$(started_from "$1")" --after "book-classes $3" \
+        --uses "size tune-updates averaged minutes pretrain-seed" \
         --inputs "conf/$2.yaml conf/classes-direct.yaml conf/size/lm-$size.yaml" \
         --clears "$WORK/seed$1/$2 $WORK/seed$1/averaged/$2"
     ended+=" $2-$1"
@@ -251,16 +259,20 @@ scored() {
     ended+=" score-$2-$1"
 }
 
-ended=""
+ended="" begun=""
 for one in $seeds; do
     pre="mlm mbart mass mrasp mrasp-plain" names=""
     if [[ " $systems " == *" more "* ]]; then pre+=" clm tlm"; fi
     [[ $systems != unmt ]] || pre=""
     [[ $systems != classes ]] || pre=mlm
+    start=$(started_from "$one")
     for name in $pre; do
         kind=nmt
         if [[ $name == *lm ]]; then kind=lm; fi
-        pretrained "$one" "$name" "$kind"
+        if [[ " $begun " != *" $name-$start "* ]]; then
+            pretrained "$start" "$name" "$kind"
+            begun+=" $name-$start"
+        fi
     done
     if [[ " $systems " == *" main "* || " $systems " == *" kd "* || " $systems " == *" bt "* ]]; then
         made=""
@@ -268,7 +280,7 @@ for one in $seeds; do
         for name in $pre; do
             base=tune
             if [[ $name == *lm ]]; then base=tune-lm; fi
-            tuned "$one" "tune-$name" "$base" "$low" "$name-$one" "FROM=$name"
+            tuned "$one" "tune-$name" "$base" "$low" "$name-$start" "FROM=$name"
             names+=" tune-$name"
         done
         stage 8 "ensemble-$one" translate "$one" ensemble "$low" "$WORK/seed$one/averaged/tune-mrasp" \
@@ -278,9 +290,11 @@ for one in $seeds; do
         made+=" ensemble-$one"
         # shellcheck disable=SC2086
         scored "$one" main "$low" direct $names ensemble
-        stage 10 "similarity-$one" similarity "$one" --after "$made" \
-            --clears "$WORK/seed$one/similarity"
-        ended+=" similarity-$one"
+        if [[ " $ended " != *" similarity-$start "* ]]; then
+            stage 10 "similarity-$start" similarity "$start" \
+                --after "mrasp-$start mrasp-plain-$start" --clears "$WORK/seed$start/similarity"
+            ended+=" similarity-$start"
+        fi
     fi
     if [[ " $systems " == *" exotic "* ]]; then
         made=""
@@ -289,7 +303,7 @@ for one in $seeds; do
         for name in $exotic_from; do
             base=tune
             if [[ $name == *lm ]]; then base=tune-lm; fi
-            tuned "$one" "exotic-$name" "$base" "$exotic" "$name-$one" "FROM=$name"
+            tuned "$one" "exotic-$name" "$base" "$exotic" "$name-$start" "FROM=$name"
             names+=" exotic-$name"
         done
         # shellcheck disable=SC2086
@@ -305,7 +319,7 @@ for one in $seeds; do
     fi
     if [[ " $systems " == *" bt "* ]]; then
         made="" back=${low#*-}-${low%-*}
-        tuned "$one" reverse tune "$back" "mrasp-$one" FROM=mrasp
+        tuned "$one" reverse tune "$back" "mrasp-$start" FROM=mrasp
         stage 8 "round1-$one" back_translate "$one" round1 reverse --uses verses \
             --after "reverse-$one" --inputs local/take.py
         made="direct-$one"
@@ -328,7 +342,7 @@ for one in $seeds; do
     fi
     if [[ " $systems " == *" classes "* ]]; then
         classifier "$one" classes-direct vocab
-        classifier "$one" classes "mlm-$one"
+        classifier "$one" classes "mlm-$start"
     fi
 done
 stage 11 table table --uses seeds --inputs local/score_table.py --after "$ended"
