@@ -64,21 +64,22 @@ class Substitution:
         parts = text.split(" ")
         found: list[tuple[list[str], int, Languages]] = []
         cut: dict[int, list[str]] = {}  # parts that are not one word
-        for i, entry in enumerate(map(held.__getitem__, parts)):
-            if entry is None:
-                continue
-            if isinstance(entry, tuple):
+        entries = [(i, entry) for i, entry in enumerate(map(held.__getitem__, parts)) if entry]
+        for i, entry in entries:
+            if type(entry) is tuple:
                 found.append((parts, i, entry))
-            else:
+            elif type(entry) is _Cut:
                 pieces = cut[i] = list(entry.pieces)
                 found.extend((pieces, k, languages) for k, languages in entry.covered)
-        drawn = generator.random(len(found)).tolist()
-        chosen = [one for one, number in zip(found, drawn, strict=True) if number < self.rate]
-        draws = iter(generator.random(2 * len(chosen)).tolist())  # a word takes two
-        for (words, i, languages), which, choice in zip(chosen, draws, draws, strict=True):
-            candidates = languages[int(which * len(languages))]
-            word = candidates[int(choice * len(candidates))]
-            words[i] = word[0].upper() + word[1:] if words[i][0].isupper() else word
+        rate = self.rate
+        for (words, i, languages), number in zip(
+            found, generator.random(len(found)).tolist(), strict=True
+        ):
+            if number < rate:  # so number / rate is uniform in [0, 1): it chooses both
+                which = number / rate * len(languages)
+                candidates = languages[int(which)]
+                word = candidates[int(which % 1.0 * len(candidates))]
+                words[i] = word[0].upper() + word[1:] if words[i][0].isupper() else word
         for i, pieces in cut.items():
             parts[i] = "".join(pieces)
         return " ".join(parts)
