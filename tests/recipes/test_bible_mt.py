@@ -217,9 +217,21 @@ def test_options_are_checked(tmp_path: Path) -> None:
         (("--seeds", "1,2"), "--seeds takes whole numbers"),
         (("--low", "roen"), "'roen' does not name a pair"),
         (("--tune-updates", "few"), "--tune-updates takes a whole number"),
+        (("--pretrain-seed", "2"), "--pretrain-seed takes one of --seeds (1), not '2'"),
     ):
         done = run(script, *option, programs=tmp_path / "bin")
         assert done.returncode == 1 and what in done.stderr, done.stderr
+
+
+def test_one_pretraining_for_several_seeds(tmp_path: Path) -> None:
+    script = copy_of_recipes(tmp_path) / "bible_mt/run.sh"
+    for option, seeds in (((), "23"), (("--pretrain-seed", "2"), "2")):
+        done = run(script, "--list", "--seeds", "2 3", *option, programs=tmp_path / "bin")
+        assert done.returncode == 0, done.stderr
+        stages = [line.split()[1] for line in done.stdout.splitlines()]
+        assert [name for name in stages if name.startswith("mass-")] == [f"mass-{x}" for x in seeds]
+        assert [name for name in stages if "tune-mass" in name] == ["tune-mass-2", "tune-mass-3"]
+        assert stages.count("similarity-2") == 1
 
 
 @pytest.mark.slow
