@@ -57,8 +57,17 @@ require_program python stk-train stk-decode stk-score stk-data stk-average
 export SIZE=$size FIRST=${close%-*} SECOND=${close#*-}
 work_in "exp/$size"
 require_space "$WORK" 500
+reverse_low=${low#*-}-${low%-*} reverse_close=$SECOND-$FIRST
+others=" $languages " && others=${others/ en / }
 limits="size updates averaged minutes"
 tuning="size tune-updates averaged minutes beam"
+
+# chosen SYSTEMS...: whether --systems has one of them.
+chosen() {
+    local one
+    for one; do [[ " $systems " != *" $one "* ]] || return 0; done
+    return 1
+}
 
 fetch() { python local/fetch.py --out "$downloads"; }
 
@@ -78,7 +87,7 @@ other_text() {
 
 make_lexicons() {
     # shellcheck disable=SC2086
-    python local/lexicons.py --pairs "$WORK/data/bible/pairs" --languages ${languages/en/} \
+    python local/lexicons.py --pairs "$WORK/data/bible/pairs" --languages $others \
         --dictionaries "$downloads/debian" --out "$WORK/data"
 }
 
@@ -152,12 +161,22 @@ similarity() {
         --plot "$run/similarity/mrasp.png"
 }
 
-# unsupervised SEED: both directions of the close pair.
+# listening SEED NAME...: how much the translators of the low-resource pair read their source.
+listening() {
+    local run=$WORK/seed$1 name from=()
+    for name in "${@:2}"; do from+=("$run/averaged/$name"); done
+    python local/reads_source.py --checkpoint "${from[@]}" --out "$run/listening.json"
+}
+
+# unsupervised SEED: one training, which translates the close pair in both directions.
 unsupervised() {
+    local pair
     train "$1" unmt unmt "$updates" "UNMT_THIRD=$((updates / 3))"
-    translate "$1" unmt "$close"
-    python local/copies.py --manifest "$WORK/data/bible/pairs/$close/test.jsonl" \
-        --out "$WORK/seed$1/decoded/$close/copy.jsonl"
+    for pair in "$close" "$reverse_close"; do
+        translate "$1" unmt "$pair"
+        python local/copies.py --manifest "$WORK/data/bible/pairs/$pair/test.jsonl" \
+            --out "$WORK/seed$1/decoded/$pair/copy.jsonl"
+    done
     python local/curve.py --run "$WORK/seed$1/unmt" --out "$WORK/seed$1/unmt-curve.png"
 }
 
@@ -177,7 +196,6 @@ back_translate() {
 # with back-translations by the first round's forward model.
 iterate() {
     local run=$WORK/seed$1 target=${low#*-} source=${low%-*}
-    local back=$target-$source
     python local/take.py --manifest "$WORK/data/bible/mono/$source.jsonl" \
         --without "$WORK/data/bible/pairs/$low/train.jsonl" --count "$((verses * 2))" \
         --target-lang "$target" --out "$run/made/forward-text.jsonl"
@@ -186,8 +204,8 @@ iterate() {
         --output "$run/made/forward-decoded.jsonl"
     stk-data synthetic "$run/made/forward-text.jsonl" \
         "$run/made/forward-decoded.jsonl" "$run/made/forward.jsonl" --side source
-    train "$1" reverse2 back-translated "$tune_updates" "PAIR=$back" SYNTHETIC=forward MARK=bt \
-        "TRAIN=bible/pairs/$back/train"
+    train "$1" reverse2 back-translated "$tune_updates" "PAIR=$reverse_low" SYNTHETIC=forward \
+        MARK=bt "TRAIN=bible/pairs/$reverse_low/train"
     back_translate "$1" round2 reverse2
     tune "$1" bt-iterated back-translated "$low" SYNTHETIC=round2 MARK=bt
 }
@@ -220,13 +238,33 @@ stage 4 lexicons make_lexicons --after prepare --inputs local/lexicons.py \
 stage 5 mixtures mixtures --after "prepare other-text" --uses rows --inputs local/mixture.py \
     --clears "$WORK/data/pretrain"
 stage 6 vocab make_vocabulary --uses pieces --clears "$WORK/vocab"
-stage 6 book-classes book_classes --after prepare --uses languages --clears "$WORK/data/classes" \
-    --inputs "local/classes.py local/make_sets.py"
+if chosen classes; then
+    stage 6 book-classes book_classes --after prepare --uses languages \
+        --clears "$WORK/data/classes" --inputs "local/classes.py local/make_sets.py"
+fi
 
-# pretrained SEED NAME SIZE_KIND: declares the stage of a pre-training.
+# read_conf NAME: CONF_FILES[NAME] gets the files of a configuration, found once.
+declare -A CONF_FILES=()
+read_conf() {
+    [[ -v CONF_FILES[$1] ]] || CONF_FILES[$1]=$(conf_files "conf/$1.yaml")
+}
+
+# The lexicons that substitution reads, as conf/mrasp.yaml takes them.
+lexicons=""
+for one in $others; do
+    for way in "en-$one" "$one-en"; do
+        lexicons+="${lexicons:+, }$way: $WORK/data/lexicons/$way.tsv"
+    done
+done
+
+# pretrained SEED NAME: declares the stage of a pre-training, unless another system has declared it.
 pretrained() {
-    stage 7 "$2-$1" train "$1" "$2" "$2" "$updates" --after "vocab lexicons" --uses "$limits" \
-        --inputs "conf/$2.yaml conf/size/$3-$size.yaml" \
+    local more=()
+    [[ -z ${STAGE_NUMBER[$2-$1]:-} ]] || return 0
+    if [[ $2 == mrasp ]]; then more=("LEXICONS={$lexicons}"); fi
+    read_conf "$2"
+    stage 7 "$2-$1" train "$1" "$2" "$2" "$updates" "${more[@]}" --after "vocab lexicons" \
+        --uses "$limits" --inputs "${CONF_FILES[$2]}" \
         --clears "$WORK/seed$1/$2 $WORK/seed$1/averaged/$2"
 }
 
@@ -235,19 +273,20 @@ started_from() { printf '%s' "${pretrain_seed:-$1}"; }
 
 # tuned SEED NAME CONF PAIR AFTER [NAME=VALUE...]: declares the stage of a training on a pair.
 tuned() {
+    read_conf "$3"
     stage 8 "$2-$1" tune "$1" "$2" "$3" "$4" "STARTS=$WORK/seed$(started_from "$1")" "${@:6}" \
-        --after "$5" --uses "$tuning pretrain-seed" \
-        --inputs "conf/$3.yaml conf/direct.yaml conf/size/nmt-$size.yaml" \
+        --after "$5" --uses "$tuning pretrain-seed" --inputs "${CONF_FILES[$3]}" \
         --clears "$WORK/seed$1/$2 $WORK/seed$1/averaged/$2 $WORK/seed$1/decoded/$4/$2.jsonl"
     made+=" $2-$1"
 }
 
 # classifier SEED NAME AFTER: declares the stage of a training that tells kinds of books apart.
 classifier() {
+    read_conf "$2"
     stage 8 "$2-$1" train "$1" "$2" "$2" "$tune_updates" \
         "STARTS=$WORK/seed$(started_from "$1")" --after "book-classes $3" \
         --uses "size tune-updates averaged minutes pretrain-seed" \
-        --inputs "conf/$2.yaml conf/classes-direct.yaml conf/size/lm-$size.yaml" \
+        --inputs "${CONF_FILES[$2]}" \
         --clears "$WORK/seed$1/$2 $WORK/seed$1/averaged/$2"
     ended+=" $2-$1"
 }
@@ -259,67 +298,76 @@ scored() {
     ended+=" score-$2-$1"
 }
 
-ended="" begun=""
-for one in $seeds; do
-    pre="mlm mbart mass mrasp mrasp-plain" names=""
-    if [[ " $systems " == *" more "* ]]; then pre+=" clm tlm"; fi
-    [[ $systems != unmt ]] || pre=""
-    [[ $systems != classes ]] || pre=mlm
-    start=$(started_from "$one")
-    for name in $pre; do
-        kind=nmt
-        if [[ $name == *lm ]]; then kind=lm; fi
-        if [[ " $begun " != *" $name-$start "* ]]; then
-            pretrained "$start" "$name" "$kind"
-            begun+=" $name-$start"
-        fi
+# tuned_from SEED PREFIX PAIR NAMES: declares a training on a pair from each pre-training, and the
+# pre-trainings; $names gets the systems.
+tuned_from() {
+    local name base start
+    start=$(started_from "$1")
+    names=""
+    for name in $4; do pretrained "$start" "$name"; done
+    for name in $4; do
+        base=tune
+        if [[ $name == *lm ]]; then base=tune-lm; fi
+        tuned "$1" "$2-$name" "$base" "$3" "$name-$start" "FROM=$name"
+        names+=" $2-$name"
     done
-    if [[ " $systems " == *" main "* || " $systems " == *" kd "* || " $systems " == *" bt "* ]]; then
-        made=""
+}
+
+# Each system declares what it needs, and no pre-training else.
+low_from=""
+if chosen main; then low_from="mlm mbart mass mrasp mrasp-plain"; fi
+if chosen more; then low_from+=" clm tlm"; fi
+if chosen kd && ! chosen main; then low_from+=" mrasp"; fi
+
+ended=""
+for one in $seeds; do
+    start=$(started_from "$one") out=$WORK/seed$one made=""
+    if chosen main more bt kd; then
         tuned "$one" direct direct "$low" vocab
-        for name in $pre; do
-            base=tune
-            if [[ $name == *lm ]]; then base=tune-lm; fi
-            tuned "$one" "tune-$name" "$base" "$low" "$name-$start" "FROM=$name"
-            names+=" tune-$name"
-        done
+        tuned_from "$one" tune "$low" "$low_from"
+    fi
+    if chosen main; then
         stage 8 "ensemble-$one" translate "$one" ensemble "$low" "$WORK/seed$one/averaged/tune-mrasp" \
             "$WORK/seed$one/averaged/tune-mrasp-plain" --uses beam \
             --after "tune-mrasp-$one tune-mrasp-plain-$one" \
             --clears "$WORK/seed$one/decoded/$low/ensemble.jsonl"
-        made+=" ensemble-$one"
         # shellcheck disable=SC2086
-        scored "$one" main "$low" direct $names ensemble
+        stage 10 "listening-$one" listening "$one" direct $names --after "$made" \
+            --inputs local/reads_source.py --clears "$WORK/seed$one/listening.json"
+        ended+=" listening-$one"
+        made+=" ensemble-$one"
+        names+=" ensemble"
         if [[ " $ended " != *" similarity-$start "* ]]; then
             stage 10 "similarity-$start" similarity "$start" \
                 --after "mrasp-$start mrasp-plain-$start" --clears "$WORK/seed$start/similarity"
             ended+=" similarity-$start"
         fi
     fi
-    if [[ " $systems " == *" exotic "* ]]; then
+    if chosen main more; then
+        # shellcheck disable=SC2086
+        scored "$one" main "$low" direct $names
+    fi
+    if chosen exotic; then
         made=""
         tuned "$one" exotic-direct direct "$exotic" vocab
-        names=""
-        for name in $exotic_from; do
-            base=tune
-            if [[ $name == *lm ]]; then base=tune-lm; fi
-            tuned "$one" "exotic-$name" "$base" "$exotic" "$name-$start" "FROM=$name"
-            names+=" exotic-$name"
-        done
+        tuned_from "$one" exotic "$exotic" "$exotic_from"
         # shellcheck disable=SC2086
         scored "$one" exotic "$exotic" exotic-direct $names
     fi
-    if [[ " $systems " == *" unmt "* ]]; then
-        pretrained "$one" unmt-lm lm
+    if chosen unmt; then
+        pretrained "$one" unmt-lm
+        read_conf unmt
         stage 8 "unmt-$one" unsupervised "$one" --after "unmt-lm-$one" --uses "$limits beam" \
-            --inputs "conf/unmt.yaml conf/direct.yaml conf/size/nmt-$size.yaml local/copies.py" \
+            --inputs "${CONF_FILES[unmt]} local/copies.py local/curve.py" \
             --clears "$WORK/seed$one/unmt $WORK/seed$one/averaged/unmt"
         made="unmt-$one"
-        scored "$one" unsupervised "$close" copy unmt
+        for pair in "$close" "$reverse_close"; do
+            scored "$one" "unsupervised-$pair" "$pair" copy unmt
+        done
     fi
-    if [[ " $systems " == *" bt "* ]]; then
-        made="" back=${low#*-}-${low%-*}
-        tuned "$one" reverse tune "$back" "mrasp-$start" FROM=mrasp
+    if chosen bt; then
+        pretrained "$start" mrasp
+        tuned "$one" reverse tune "$reverse_low" "mrasp-$start" FROM=mrasp
         stage 8 "round1-$one" back_translate "$one" round1 reverse --uses verses \
             --after "reverse-$one" --inputs local/take.py
         made="direct-$one"
@@ -328,19 +376,21 @@ for one in $seeds; do
             OBJECTIVE=noised_translation
         tuned "$one" bt-tagged back-translated "$low" "round1-$one" SYNTHETIC=round1 MARK=bt
         stage 8 "bt-iterated-$one" iterate "$one" --after "bt-tagged-$one" \
-            --uses "$tuning verses" --clears "$WORK/seed$one/bt-iterated $WORK/seed$one/reverse2"
+            --uses "$tuning verses" \
+            --clears "$out/bt-iterated $out/reverse2 $out/averaged/bt-iterated $out/averaged/reverse2"
         made+=" bt-iterated-$one"
         scored "$one" back-translation "$low" direct bt-plain bt-noised bt-tagged bt-iterated
     fi
-    if [[ " $systems " == *" kd "* ]]; then
+    if chosen kd; then
         made="direct-$one"
         stage 8 "sequence-distilled-$one" distill "$one" --after "tune-mrasp-$one direct-$one" \
-            --uses "$tuning" --clears "$WORK/seed$one/sequence-distilled"
+            --uses "$tuning" --clears "$out/sequence-distilled $out/averaged/sequence-distilled"
         made+=" sequence-distilled-$one"
         tuned "$one" word-distilled word-distilled "$low" "tune-mrasp-$one" TEACHER=tune-mrasp
         scored "$one" distillation "$low" direct sequence-distilled word-distilled
     fi
-    if [[ " $systems " == *" classes "* ]]; then
+    if chosen classes; then
+        pretrained "$start" mlm
         classifier "$one" classes-direct vocab
         classifier "$one" classes "mlm-$start"
     fi

@@ -283,7 +283,8 @@ run_stage() {
 measured() { python "$RECIPES/common/measure.py" "$@"; }
 
 # average_last RUN N OUT: the mean of a run's N newest checkpoints; of fewer, said so, where a time
-# limit ended the run before it had written as many.
+# limit ended the run before it had written as many. What is at OUT is replaced: a stage that was
+# killed later than here averages again.
 average_last() {
     local found count=$2
     found=$(find "$1/checkpoints" -maxdepth 1 -name 'update-*' | wc -l)
@@ -291,6 +292,7 @@ average_last() {
         count=$found
         log "$1: averaging $found checkpoints, not $2: the run ended early"
     fi
+    rm -rf -- "$3"
     stk-average "$1" --last "$count" --output "$3"
 }
 

@@ -16,6 +16,7 @@ from stk.data.manifest import Manifest, write_manifest
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from stk.data.guess_language import LanguageGuesser
     from stk.data.vocab import Vocab
     from stk.training.checkpoint import Loaded
 
@@ -33,6 +34,8 @@ def add_to(commands: Any) -> None:
     p.add_argument("--tgt-lang", required=True, metavar="CODE")
     p.add_argument("--clean", action="store_true", help="leave out pairs whose script or lengths "
                    "do not fit, and repeated ones")  # fmt: skip
+    p.add_argument("--guess-from", nargs="+", metavar="MANIFEST", help="with --clean, leave out "
+                   "texts of another language too, as guessed after these rows")  # fmt: skip
     p.set_defaults(body=_parallel)
 
     p = commands.add_parser("counts", help="how often every id occurs, for masked_lm's counts")
@@ -52,7 +55,14 @@ def add_to(commands: Any) -> None:
         "drew it"
     )  # fmt: skip
     p.add_argument("--view", default="src", help="view of the encoder's vocabulary (src)")
-    p.add_argument("--lexicon", required=True, nargs="+", metavar="FILE", help="of held-out pairs")
+    p.add_argument("--lexicon", nargs="+", default=[], metavar="FILE", help="of held-out pairs")
+    p.add_argument(
+        "--scored",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="pairs that people scored (word, word, score between tabs): Pearson's correlation",
+    )
     p.add_argument("--out", metavar="FILE", help="JSON to write")
     p.add_argument("--plot", metavar="FILE", help="PNG to write: pairs of the first lexicon in "
                    "a plane, a panel for each checkpoint")  # fmt: skip
@@ -82,16 +92,34 @@ def _add_synthetic(commands: Any) -> None:
 def _parallel(args: argparse.Namespace) -> int:
     from stk.data.cleaning import Cleaning, distinct
     from stk.data.parallel import read_parallel
+    from stk.errors import StkError
 
     rows = read_parallel(args.source, args.target, args.src_lang, args.tgt_lang)
     left_out: Counter[str] = Counter()
+    if args.guess_from and not args.clean:
+        raise StkError("--guess-from is of cleaning", mend="add --clean")
     if args.clean:
-        cleaning = Cleaning()
+        cleaning = Cleaning(guesser=_guesser(args) if args.guess_from else None)
         left_out = cleaning.left_out
         rows = distinct(cleaning(rows), left_out)
     count = write_manifest(args.output, rows)
     print(f"{args.output}: {count} rows{_reasons(left_out)}")
     return 0
+
+
+def _guesser(args: argparse.Namespace) -> LanguageGuesser:
+    """Tells the languages of some manifests apart, both of the pair among them."""
+    from stk.data.guess_language import LanguageGuesser
+    from stk.errors import StkError
+
+    guesser = LanguageGuesser.of_examples(chain.from_iterable(map(Manifest, args.guess_from)))
+    for language in (args.src_lang, args.tgt_lang):
+        if language not in guesser.languages:
+            raise StkError(
+                f"no row of --guess-from has a text in {language!r}",
+                mend=f"languages there: {', '.join(guesser.languages)}",
+            )
+    return guesser
 
 
 def _counts(args: argparse.Namespace) -> int:
@@ -135,13 +163,23 @@ def _reasons(left_out: Counter[str]) -> str:
 
 
 def _similarity(args: argparse.Namespace) -> int:
-    from stk.data.lexicon import load_lexicon
-    from stk.reports.embeddings import plane_picture, similarity
+    from stk.data.lexicon import load_lexicon, load_scored_pairs
+    from stk.errors import StkError
+    from stk.reports.embeddings import correlation, plane_picture, similarity
 
-    tables, vocab = _tables(args)
+    if not args.lexicon and (args.plot or not args.scored):
+        raise StkError("no pairs of words to compare", mend="name them by --lexicon")
     lexicons = {name: list(load_lexicon(name).pairs()) for name in args.lexicon}
+    scored = {name: load_scored_pairs(name) for name in args.scored}
+    tables, vocab = _tables(args)
     figures: list[dict[str, Any]] = []
+    judged: list[dict[str, Any]] = []
     for checkpoint, table in tables.items():
+        for name, triples in scored.items():
+            pearson = correlation(triples, vocab, table)
+            judged.append({"checkpoint": checkpoint, "scored": name, "pairs": len(triples),
+                           "pearson": pearson})  # fmt: skip
+            print(f"{checkpoint}: {name}: Pearson {pearson:.3f}, {len(triples)} pairs")
         for name, pairs in lexicons.items():
             found = similarity(pairs, vocab, table)
             figures.append({"checkpoint": checkpoint, "lexicon": name, **dataclasses.asdict(found)})
@@ -150,7 +188,8 @@ def _similarity(args: argparse.Namespace) -> int:
                 f"{found.unrelated:.3f}), L2 {found.distance:.3f}, {found.pairs} pairs"
             )
     if args.out:
-        write_text(args.out, json.dumps({"lexicons": figures}, indent=1) + "\n")
+        found_all = {"lexicons": figures} | ({"scored": judged} if judged else {})
+        write_text(args.out, json.dumps(found_all, indent=1) + "\n")
     if args.plot:
         first = next(iter(lexicons.values()))
         shown = [first[i * len(first) // PLOTTED] for i in range(PLOTTED)]

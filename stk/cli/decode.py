@@ -64,6 +64,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--beam", type=int, metavar="N", help="hypotheses kept a sentence (5)")
     p.add_argument("--nbest", type=int, metavar="N", help="outputs written a sentence (1)")
     p.add_argument(
+        "--sample",
+        action="store_true",
+        help="draw outputs from the model's distribution; --set seed=2 draws others",
+    )
+    p.add_argument(
         "--set",
         nargs="+",
         default=[],
@@ -163,7 +168,11 @@ def _translator(args: argparse.Namespace) -> Translator | Cascade:
                 flag = "--" + name.replace("_", "-")
                 raise StkError(f"{flag} is of a cascade", mend="name its second model by --then")
         options = _options(args.set, beam=args.beam, nbest=args.nbest) | _fusion(args)
+        if args.sample and options.setdefault("search", "sample") != "sample":
+            raise StkError(f"--sample and search={options['search']}", mend="leave one of them out")
         return load(*args.checkpoint, task=args.task, device=args.device, **options)
+    if args.sample:
+        raise StkError("--sample is of one model", mend="decode without --then")
     heard = _options(args.set, beam=args.beam, nbest=args.transcripts)
     said = _options(args.then_set or [], beam=args.beam, nbest=args.nbest)
     return Cascade(

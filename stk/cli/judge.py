@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from stk.config.run import DecodeConfig, RunConfig
 from stk.data.batch import Source
@@ -86,28 +87,40 @@ def _texts(member: Member, examples: Sequence[Example], search: DecodeConfig) ->
 def generator(config: RunConfig) -> Generate:
     """Greedy output of the model in training, for ``context.generate``.
 
-    The callable takes ``(model, source, prefixes)``: a :class:`~stk.data.batch.Source` on the
-    model's device, and for every row the ids forced at the start of its output (None: none). It
-    returns ids without begin, prefix and end.
+    The callable takes ``(model, source, prefixes, *, limits, frames, banned)``: a
+    :class:`~stk.data.batch.Source` on the model's device; for every row the ids forced at the start
+    of its output (None: none); ``(B,)`` int64, the most tokens written after them, 512 at most
+    (None: 50 more than are read); for every row its begin and end symbol (None: bos and eos); and
+    ids that are never written but as these. It returns ids without begin, prefix and end.
     """
     search = DecodeConfig(beam=1)
     vocabs: dict[str, Vocab] = {}
 
     def generate(
-        model: Any, source: Source, prefixes: Sequence[Sequence[int]] | None = None
+        model: Any,
+        source: Source,
+        prefixes: Sequence[Sequence[int]] | None = None,
+        *,
+        limits: Tensor | None = None,
+        frames: Sequence[tuple[int, int]] | None = None,
+        banned: Sequence[int] = (),
     ) -> list[list[int]]:
         view = model.config.target_view
         if view not in vocabs:
             vocabs[view] = load_vocab(config.vocabularies[view])
         context = CollateContext(vocabs=vocabs, training=False)
         objective: Any = build_objective({"name": "cross_entropy", "target_view": view})
+        symbols = Member(model, objective, context).symbols(search)
         encoded = model.encode(source)
+        if limits is None:
+            limits = length_limits(encoded.lengths, search)
         found = beam_search(
             ModelScorer(model, encoded),
             prefixes=prefixes or [()] * len(source.lengths),
-            limits=length_limits(encoded.lengths, search),
+            limits=limits.clamp(max=search.max_length),
             config=search,
-            symbols=Member(model, objective, context).symbols(search),
+            symbols=dataclasses.replace(symbols, forbidden=(*symbols.forbidden, *banned)),
+            frames=frames,
         )
         return [list(hypotheses[0].tokens) for hypotheses in found]
 

@@ -149,16 +149,20 @@ class MixingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodeConfig:
-    """Beam search: see :mod:`stk.decoding.beam`.
+    """Beam search, see :mod:`stk.decoding.beam`, or sampling, see :mod:`stk.decoding.sampling`.
 
     The score of a finished hypothesis is ``sum log p / length ** length_penalty``, the end symbol
     counted as written. At most ``max_ratio`` times encoder states plus ``max_extra`` tokens are
     written, never more than ``max_length``; at least ``min_length``, unless the limit is lower.
     ``ctc_weight`` mixes in CTC prefix scores (Watanabe et al., 2017). ``search: ctc`` takes the
     best path of the CTC head instead, and reads none of the above.
+
+    ``search: sample`` draws ``nbest`` outputs from the model's distribution: log-probabilities over
+    ``temperature``, with ``top_k`` only the k most probable tokens (0: all). Draws follow from
+    ``seed`` and a row's id alone. It has no ``beam``.
     """
 
-    search: Literal["beam", "ctc"] = "beam"
+    search: Literal["beam", "ctc", "sample"] = "beam"
     beam: int = 5
     nbest: int = 1
     length_penalty: float = 1.0
@@ -167,13 +171,23 @@ class DecodeConfig:
     max_length: int = 512
     min_length: int = 0
     ctc_weight: float = 0.0
+    temperature: float = 1.0
+    top_k: int = 0
+    seed: int = 1
     batch: BatchConfig = field(
         default_factory=lambda: BatchConfig(max_frames=40000, max_tokens=8000)
     )
 
     def __post_init__(self) -> None:
-        if not 1 <= self.nbest <= self.beam:
+        sampled = self.search == "sample"
+        if self.nbest < 1 or (self.nbest > self.beam and not sampled):
             raise ValueError("nbest must lie between 1 and beam")
+        if not sampled and (self.temperature, self.top_k, self.seed) != (1.0, 0, 1):
+            raise ValueError("temperature, top_k and seed are of search: sample")
+        if sampled and self.ctc_weight > 0:
+            raise ValueError("search: sample draws from the decoder alone; set ctc_weight to 0")
+        if not 0.0 < self.temperature < float("inf") or self.top_k < 0 or self.seed < 0:
+            raise ValueError("temperature must be above 0, top_k and seed at least 0")
         if not 0.0 <= self.ctc_weight <= 1.0:
             raise ValueError("ctc_weight must lie between 0 and 1")
         if self.max_length < 1 or self.min_length < 0:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from stk.data.example import Example
 from stk.errors import StkError
 
 _ORDER = 3
@@ -41,6 +42,21 @@ class LanguageGuesser:
         for column, name in enumerate(self.languages):
             own = np.array([0, *(kept[name].get(gram, 0) for gram in grams)])
             self._table[:, column] = np.log(own + 1) - math.log(counts[name].total() + most)
+
+    @classmethod
+    def of_examples(cls, examples: Iterable[Example]) -> LanguageGuesser:
+        """A guesser that learnt from the texts of examples, where they name their language.
+
+        Raises:
+            StkError: texts of fewer than two languages.
+        """
+        texts: dict[str, list[str]] = {}
+        for example in examples:
+            sides = ((example.src_lang, example.src_text), (example.tgt_lang, example.tgt_text))
+            for language, text in sides:
+                if language is not None and text is not None:
+                    texts.setdefault(language, []).append(text)
+        return cls(texts)
 
     def scores(self, text: str) -> dict[str, float]:
         """Mean log-probability of the text's trigrams in every language (nats, at most 0)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -95,7 +96,35 @@ def load_lexicon(path: str | Path) -> Lexicon:
         ) from None
 
 
-def _tsv_pairs(path: Path) -> Iterator[tuple[str, str]]:
+def load_scored_pairs(path: str | Path) -> list[tuple[str, str, float]]:
+    """Read pairs of words that people judged: ``word<TAB>word<TAB>score`` lines, UTF-8.
+
+    A word may be a phrase, as in SemEval-2017 (Camacho-Collados et al., 2017); empty lines are not
+    read.
+
+    Raises:
+        StkError: the file is missing or not UTF-8, or a line is not two words and a finite score.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StkError("no such file of scored pairs", file=path)
+    pairs = []
+    for row, columns in _columns(path):
+        try:
+            first, second, number = columns
+            score = float(number)
+        except ValueError:
+            score = math.nan
+        if not math.isfinite(score) or not first or not second:
+            raise StkError(
+                "no scored pair of words", file=path, row=row, mend="word<TAB>word<TAB>score"
+            )
+        pairs.append((first, second, score))
+    return pairs
+
+
+def _columns(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Number and columns of every line of a TSV that is not empty; white space as one space."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -103,7 +132,11 @@ def _tsv_pairs(path: Path) -> Iterator[tuple[str, str]]:
     for row, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
-        columns = [" ".join(column.split()) for column in line.split("\t")]
+        yield row, [" ".join(column.split()) for column in line.split("\t")]
+
+
+def _tsv_pairs(path: Path) -> Iterator[tuple[str, str]]:
+    for row, columns in _columns(path):
         if len(columns) < 2 or not columns[0] or not columns[1]:
             raise StkError("no pair of words", file=path, row=row, mend="word<TAB>translation")
         yield columns[0], columns[1]

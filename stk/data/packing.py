@@ -1,7 +1,9 @@
-"""Sentences of a document joined into rows of bounded length (Liu et al., 2020)."""
+"""Sentences of a document joined into rows of bounded length (Liu et al., 2020), and streams of
+sentences cut into rows (Conneau and Lample, 2019)."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -52,6 +54,90 @@ def pack_pairs(
     return _pack(examples, {"src_text": source, "tgt_text": target}, limit)
 
 
+def cut_streams(
+    examples: Iterable[Example], vocab: Vocab, *, text: str = "src_text", limit: int = 256
+) -> Iterator[Example]:
+    """Lay the sentences of each language end to end and cut the stream into rows of ``limit``.
+
+    An end symbol stands after every sentence, as the line end after it; a row that ends within a
+    sentence has none, and the next one goes on in the middle of it. Objectives with
+    ``continuous: true`` read such rows. Words stay whole, so that a row's pieces are those of the
+    stream: it has as many words as fit, up to a word fewer than ``limit`` tokens, one for the
+    begin symbol counted. Documents are not kept apart. A language's last row is what is left.
+
+    Args:
+        examples: sentences of one language or several, each language in reading order.
+        vocab: that training uses.
+        text: field that is cut, ``src_text`` or ``tgt_text``; a row has it, its language, and an
+            id made of the language and the row's number.
+        limit: tokens of a row, 256 in XLM.
+
+    Raises:
+        StkError: a sentence that lacks the text, or a word alone longer than a row.
+    """
+    streams: dict[str | None, _Stream] = {}
+    for example in examples:
+        language = getattr(example, _language(text))
+        stream = streams.setdefault(language, _Stream(vocab, text, limit))
+        yield from stream.add(example)
+    for stream in streams.values():
+        yield from stream.flush()
+
+
+class _Stream:
+    """A language's sentences as they come; the rows cut so far are numbered."""
+
+    def __init__(self, vocab: Vocab, side: str, limit: int) -> None:
+        self.vocab, self.side, self.limit = vocab, side, limit
+        self.first: Example | None = None  # whose sentence, or rest of one, begins the row
+        self.text, self.used, self.number = "", 1, 0
+
+    def add(self, example: Example) -> Iterator[Example]:
+        """The rows that a further sentence fills."""
+        words = _present(example, self.side).split(" ")
+        while words:
+            count, tokens = self._fitting(words)
+            if count == 0 and self.used == 1:
+                raise StkError(
+                    f"example {example.id!r} has a word of more tokens than a row of {self.limit}: "
+                    f"{words[0][:40]!r}",
+                    file=example.file,
+                    row=example.row,
+                    mend="cut longer rows, or put spaces between its words",
+                )
+            if count:
+                self.first = self.first or example
+            ended = count == len(words)
+            self.text += " ".join(words[:count]) + ("\n" if ended else "")
+            self.used, words = self.used + tokens, words[count:]
+            if not ended:
+                yield from self.flush()
+
+    def _fitting(self, words: Sequence[str]) -> tuple[int, int]:
+        """How many words still fit into the row, and their tokens; all only with an end symbol."""
+        room = self.limit - self.used
+        whole = len(self.vocab.encode(" ".join(words))) + 1
+        if whole <= room:
+            return len(words), whole
+
+        def tokens(count: int) -> int:
+            return len(self.vocab.encode(" ".join(words[:count])))
+
+        count = bisect_right(range(len(words)), room, key=tokens) - 1
+        return max(0, count), tokens(max(0, count))
+
+    def flush(self) -> Iterator[Example]:
+        """The row as far as it goes, if there is one."""
+        if self.first is None:
+            return
+        self.number += 1
+        language = getattr(self.first, _language(self.side))
+        kept: dict[str, Any] = {self.side: self.text, _language(self.side): language}
+        name = f"{language or 'stream'}-{self.number}"
+        yield replace(Example(id=name, file=self.first.file, row=self.first.row), **kept)
+        self.first, self.text, self.used = None, "", 1
+
+
 def _pack(examples: Iterable[Example], sides: Mapping[str, Vocab], limit: int) -> Iterator[Example]:
     rows: list[Example] = []
     used = dict.fromkeys(sides, 1)
@@ -71,12 +157,17 @@ def _sentence(example: Example, side: str) -> str:
     return " ".join((getattr(example, side) or "").split())
 
 
-def _count(example: Example, side: str, vocab: Vocab, limit: int) -> int:
-    """Tokens of a sentence with its end symbol."""
+def _present(example: Example, side: str) -> str:
+    """The sentence, which must be there."""
     sentence = _sentence(example, side)
     if not sentence:
         raise StkError(f"example {example.id!r} lacks {side}", file=example.file, row=example.row)
-    count = len(vocab.encode(sentence)) + 1
+    return sentence
+
+
+def _count(example: Example, side: str, vocab: Vocab, limit: int) -> int:
+    """Tokens of a sentence with its end symbol."""
+    count = len(vocab.encode(_present(example, side))) + 1
     if count + 1 > limit:
         raise StkError(
             f"example {example.id!r} has {count} tokens, more than a row of {limit} holds",

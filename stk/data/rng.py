@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-ROW, ORDER, SPEED, MIX = range(4)
+ROW, ORDER, SPEED, MIX, SAMPLE = range(5)
 """What a generator is for; two purposes never share their draws."""
 
 

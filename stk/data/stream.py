@@ -219,6 +219,11 @@ class Stream:
             return f"longer than max_frames {config.max_frames}: {size.frames} frames"
         if size.tokens > config.max_tokens:
             return f"more than max_tokens {config.max_tokens}: {size.tokens} tokens"
+        most = self.context.max_positions
+        if most is not None and size.tokens > most:
+            read = self.objective.positions(example, size, self.context)
+            if read > most:
+                return f"more than the model's max_positions {most}: {read} tokens"
         if batch.max_frames is not None and slowest > batch.max_frames:
             return f"alone exceeds batch.max_frames {batch.max_frames}: {slowest} frames"
         if batch.max_tokens is not None and size.tokens > batch.max_tokens:

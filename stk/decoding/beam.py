@@ -79,7 +79,19 @@ def beam_search(
     """
     if not prefixes:
         return []
-    search = _Search(prefixes, limits, config, symbols, frames)
+    return run_search(Search(prefixes, limits, config, symbols, frames), scorer)
+
+
+def run_search(search: Search, scorer: Scorer) -> list[Hypotheses]:
+    """Feed a search until no sentence is left; return what every sentence got.
+
+    Args:
+        search: of at least one sentence.
+        scorer: freshly started, one hypothesis a sentence and nothing read.
+
+    Raises:
+        StkError: the scorer's scores are not numbers.
+    """
     tokens = search.read_common_prefix(scorer)
     while True:
         hypotheses, sentences = search.advance(scorer.step(tokens))
@@ -90,7 +102,7 @@ def beam_search(
         tokens = search.written[:, :, -1]
 
 
-class _Search:
+class Search:
     """The running state. ``B`` counts the sentences still searched, ``K`` live hypotheses.
 
     ``written (B, K, t)`` and ``scores (B, K)`` describe the live hypotheses (score -inf: none

@@ -41,7 +41,7 @@ class Cascade:
         bridge: what becomes of a transcript before the second model reads it.
 
     Raises:
-        StkError: the second model reads no text, or the first one does not listen.
+        StkError: the second model reads no text, the first one does not listen, or one samples.
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class Cascade:
             raise StkError(
                 "reads sound, but the second model of a cascade reads text", file=_name(second)
             )
+        if "sample" in (first.config.search, second.config.search):
+            raise StkError("a cascade ranks outputs, so it cannot sample", mend="search: beam")
         self.first, self.second, self.bridge = first, second, bridge
 
     @property

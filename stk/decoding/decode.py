@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stk.config.run import BatchConfig, DecodeConfig
+from stk.data import rng as random
 from stk.data.batch import Item, Size
 from stk.data.batching import Costs, cut
 from stk.data.example import Example
@@ -23,6 +24,7 @@ from stk.decoding.ctc_prefix import CtcPrefixScorer
 from stk.decoding.fusion import Fusion
 from stk.decoding.hypothesis import Hypotheses
 from stk.decoding.member import Member, check_together
+from stk.decoding.sampling import sample
 from stk.decoding.scorers import Ensemble, Mixture, ModelScorer, Scorer
 from stk.errors import StkError
 from stk.models.outputs import Encoded
@@ -160,15 +162,18 @@ def decode_items(
     if fusion is not None:
         fusion.check_length(int(limits.max()), max(map(len, texts)))
         scorer = fusion.join(scorer, examples, first.objective.config.target, len(tags[0]))
-    found = beam_search(
-        scorer,
-        prefixes=[tag + text for tag, text in zip(tags, texts, strict=True)],
-        limits=limits,
-        config=config,
-        symbols=first.symbols(config),
-        frames=frames,
-    )
-    return found, texts
+    asked: dict[str, Any] = {
+        "prefixes": [tag + text for tag, text in zip(tags, texts, strict=True)],
+        "limits": limits,
+        "config": config,
+        "symbols": first.symbols(config),
+        "frames": frames,
+    }
+    if config.search == "sample":
+        numbers = [(config.seed, random.key_of(example.id)) for example in examples]
+        generators = [random.generator(random.SAMPLE, *pair) for pair in numbers]
+        return sample(scorer, **asked, generators=generators), texts
+    return beam_search(scorer, **asked), texts
 
 
 def check_fusion(member: Member, config: DecodeConfig, fusion: Fusion | None) -> None:
@@ -180,8 +185,9 @@ def check_fusion(member: Member, config: DecodeConfig, fusion: Fusion | None) ->
     """
     if fusion is None:
         return
-    if config.search == "ctc":
-        raise StkError("CTC decoding takes no language model", mend="use search: beam")
+    if config.search != "beam":
+        what = "CTC decoding" if config.search == "ctc" else "sampling"
+        raise StkError(f"{what} takes no language model", mend="use search: beam")
     vocab = member.vocab(config)
     if member.objective.config.end == "begin":
         raise StkError(

@@ -18,6 +18,7 @@ from stk.data.items import at_row
 from stk.data.vocab import Vocab
 from stk.decoding.beam import Symbols
 from stk.errors import StkError
+from stk.modules.positions import learned_limit
 from stk.objectives.base import CollateContext
 from stk.objectives.registry import build_objective
 from stk.objectives.sequence import SequenceObjective, Written
@@ -94,11 +95,12 @@ class Member:
 
         Raises:
             StkError: a field that source or tags are made of is missing, the vocabulary lacks
-                the tag, or the sound file is not readable; with the manifest's row.
+                the tag, a text has more tokens than the model has learned positions, or the sound
+                file is not readable; with the manifest's row.
         """
         config = self.objective.config
         fields = {config.source}
-        if decode.search == "beam":
+        if decode.search != "ctc":
             fields |= prefix_fields(config.prefix) | prefix_fields(config.begin)
         if not self.reads_audio:
             fields |= prefix_fields(config.source_prefix) | prefix_fields(config.source_suffix)
@@ -112,13 +114,21 @@ class Member:
                     mend=f"this task reads {', '.join(sorted(fields))}",
                 )
         try:
-            if decode.search == "beam":
+            if decode.search != "ctc":
                 self.objective.prefix_ids(example, self.context)  # does the vocabulary know them?
                 self.objective.frame_ids(example, self.context)
             if self.reads_audio and example.audio is not None and example.duration is None:
                 seconds = max(0.0, audio_duration(example.audio) - example.start)
                 example = dataclasses.replace(example, duration=seconds)
-            return source_size(example, config, self.context)
+            size = source_size(example, config, self.context)
+            most = self.context.max_positions
+            if most is not None and size.tokens > most:
+                raise StkError(
+                    f"example {example.id!r} has {size.tokens} tokens, more than the model's "
+                    f"{most} learned positions",
+                    mend="split the text, or leave such rows out: --skip-bad LIST",
+                )
+            return size
         except StkError as error:
             raise at_row(error, example) from None
 
@@ -151,6 +161,7 @@ def load_member(
         frontend=loaded.frontend,
         training=False,
         wave_lengths=getattr(loaded.model, "wave_lengths", None),
+        max_positions=learned_limit(loaded.model),
     )
     return Member(loaded.model, objective, context, str(checkpoint))
 

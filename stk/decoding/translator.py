@@ -253,6 +253,8 @@ def load(
         StkError: see :func:`stk.decoding.member.load_member`; a wrong option; no such device.
     """
     config = build(DecodeConfig, options, where="decode")
+    if config.search == "sample" and "beam" in options:
+        raise StkError("sampling has no beam", mend="leave beam out; nbest outputs are drawn")
     place = _device(device)
     members = [load_member(c, task=task, device=place) for c in checkpoints]
     fusion = None if lm is None else load_fusion(lm, lm_weight, device=place)

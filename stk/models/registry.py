@@ -9,6 +9,7 @@ from torch import nn
 
 from stk.config.named import find_named
 from stk.config.strict import build
+from stk.models.bart_mt import BartMt, BartMtConfig
 from stk.models.chimera import Chimera, ChimeraConfig
 from stk.models.costt import Costt, CosttConfig
 from stk.models.language_model import LanguageModel, LanguageModelConfig
@@ -22,6 +23,7 @@ from stk.models.wav2vec2_transformer import Wav2Vec2Transformer, Wav2Vec2Transfo
 from stk.models.xstnet import XSTNet, XSTNetConfig
 
 MODELS: dict[str, tuple[type[Any], type[Any]]] = {
+    "bart_mt": (BartMtConfig, BartMt),
     "chimera": (ChimeraConfig, Chimera),
     "costt": (CosttConfig, Costt),
     "language_model": (LanguageModelConfig, LanguageModel),

@@ -14,8 +14,10 @@ from stk.models.encoder_decoder import EncoderDecoder, TransformerConfig, run_st
 from stk.models.outputs import Encoded
 from stk.modules.decoder import Decoder
 from stk.modules.dropout import dropout
+from stk.modules.embedding import PAD, TokenEmbedding
 from stk.modules.lengths import LengthFormula
 from stk.modules.norm import LayerNorm
+from stk.modules.positions import LearnedPositions
 from stk.modules.rows import Rows
 from stk.modules.text_embedding import EmbeddingShape, TextEmbedding
 from stk.modules.transformer import EncoderStack, LayerShape
@@ -30,6 +32,8 @@ class TextTransformerConfig(TransformerConfig):
     the size of the tables of language embeddings, at least the number of the vocabulary's tags
     (0: none). ``embedding_norm`` normalises what enters both stacks, ``embedding_scale``
     multiplies token vectors by ``sqrt(width)``, ``output_bias`` adds a bias to tied logits.
+    ``init_std`` draws all matrices and tables from N(0, ``init_std``^2), 0.02 in BART and BERT;
+    None: Glorot's bounds for matrices, 1 / width for the variance of tables.
     """
 
     attention_dropout: float | None = 0.0
@@ -41,6 +45,12 @@ class TextTransformerConfig(TransformerConfig):
     embedding_scale: bool = True
     output_bias: bool = False
     norm_eps: float = 1e-5
+    init_std: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.init_std is not None and self.init_std <= 0:
+            raise ValueError("init_std must be above 0 (null: Glorot's bounds)")
 
     @property
     def embedding_shape(self) -> EmbeddingShape:
@@ -119,6 +129,24 @@ class TextTransformer(EncoderDecoder):
             ("deep12", 12, 768, 3072, 12, "post", 0.1),
             ("deep20", 20, 768, 3072, 12, "pre", 0.1),
         )
+    } | {
+        name: {
+            "encoder_layers": layers,
+            "decoder_layers": layers,
+            "width": width,
+            "ffn": ffn,
+            "heads": heads,
+            "norm": "post",
+            "activation": "gelu",
+            "positions": "learned",
+            "embedding_norm": True,
+            "embedding_scale": False,
+            "init_std": 0.02,
+        }
+        for name, layers, width, ffn, heads in (
+            ("bart_base", 6, 768, 3072, 12),
+            ("bart_large", 12, 1024, 4096, 16),
+        )
     }
 
     encoder: TextEncoder
@@ -158,6 +186,8 @@ class TextTransformer(EncoderDecoder):
         if config.ctc_layer is not None:
             self.add_ctc(vocab_size(vocab_sizes, config.ctc_view), LengthFormula())
         set_eps(self, config.norm_eps)
+        if config.init_std is not None:
+            draw_normal(self, config.init_std)
 
     def encode(self, source: Source) -> Encoded:
         """Encode ``source.data (B, S)`` int64.
@@ -179,3 +209,17 @@ def set_eps(model: nn.Module, eps: float) -> None:
     for module in model.modules():
         if isinstance(module, LayerNorm):
             module.eps = eps
+
+
+def draw_normal(model: nn.Module, std: float) -> None:
+    """Draw matrices and tables of a model from N(0, ``std``^2); biases and padding are zero.
+
+    Normalisations keep what they have (Devlin et al., 2019; Lewis et al., 2020).
+    """
+    for module in model.modules():
+        if isinstance(module, (nn.Linear, nn.Embedding, TokenEmbedding, LearnedPositions)):
+            nn.init.normal_(module.weight, std=std)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+        if isinstance(module, TokenEmbedding):
+            nn.init.zeros_(module.weight.data[PAD])

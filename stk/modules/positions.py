@@ -80,17 +80,32 @@ class LearnedPositions(nn.Module):
         Raises:
             StkError: there are fewer learned positions than asked for.
         """
-        if start + count > len(self.weight):
-            raise StkError(
-                f"a sequence of {start + count} tokens or more does not fit into the model's "
-                f"{len(self.weight)} learned positions",
-                mend="leave out longer examples; in decoding, lower max_length",
-            )
+        self._check(start + count)
         return self.weight[start : start + count]
 
     def at(self, places: Tensor) -> Tensor:
-        """Positions ``(...)`` int64 in ``0..limit-1``, of any order: ``(..., width)``."""
+        """Positions ``(...)`` int64 in ``0..limit-1``, of any order: ``(..., width)``.
+
+        Raises:
+            StkError: on the CPU, there are fewer learned positions; a GPU is not waited for.
+        """
+        if places.device.type == "cpu" and places.numel() and not torch.compiler.is_compiling():
+            self._check(int(places.max()) + 1)
         return self.weight[places]
+
+    def _check(self, count: int) -> None:
+        if count > len(self.weight):
+            raise StkError(
+                f"a sequence of {count} tokens or more does not fit into the model's "
+                f"{len(self.weight)} learned positions",
+                mend="leave out longer examples; in decoding, lower max_length",
+            )
+
+
+def learned_limit(model: nn.Module) -> int | None:
+    """The fewest positions that a part of a model has learned; None: it has no learned ones."""
+    counts = [len(m.weight) for m in model.modules() if isinstance(m, LearnedPositions)]
+    return min(counts, default=None)
 
 
 def positions(kind: str, width: int, limit: int) -> SinusoidalPositions | LearnedPositions:

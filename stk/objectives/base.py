@@ -35,6 +35,8 @@ class CollateContext:
             attribute of that name; None where it has no CTC head.
         wave_lengths: states of the model's wave encoder as a function of samples (an int or int64
             lengths), its attribute of that name; None where it reads no samples.
+        max_positions: tokens of the longest text that the model's learned positions hold; None
+            where none are learned.
     """
 
     vocabs: Mapping[str, Vocab]
@@ -44,6 +46,7 @@ class CollateContext:
     training: bool = True
     ctc_lengths: Callable[[int], int] | None = None
     wave_lengths: Callable[[Any], Any] | None = None
+    max_positions: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +57,9 @@ class Context:
         step: updates done so far.
         scalars: scheduled values at this step, by name.
         helpers: frozen models in eval mode (teachers, pre-trained encoders), by name.
-        generate: ``(source) -> list of token id lists``, the current model's own greedy output,
-            for online back-translation; None where the run offers none.
+        generate: ``(source, prefixes, ...) -> list of token id lists``, the current model's own
+            greedy output, for online back-translation (:func:`stk.cli.judge.generator` has its
+            arguments); None where the run offers none.
     """
 
     step: int = 0
@@ -126,6 +130,14 @@ class Objective(ABC):
     @abstractmethod
     def forward(self, model: Any, batch: Any, context: Context) -> dict[str, Sum]:
         """Named loss sums (and metrics, weight 0) of one micro-batch."""
+
+    def positions(self, example: Example, size: Size, context: CollateContext) -> int:
+        """Tokens of the longest text that the model reads at positions of their own.
+
+        It is asked of examples alone whose ``size.tokens`` exceeds ``context.max_positions``, and
+        is the same number unless the size counts tokens that have no position.
+        """
+        return size.tokens
 
     def refuse(self, example: Example, size: Size, context: CollateContext) -> str | None:
         """Why this example cannot be used, or None.

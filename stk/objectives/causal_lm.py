@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stk.data.batch import Item
+from stk.data.batch import Item, Size
+from stk.data.example import Example
 from stk.objectives.base import CollateContext, Context, Sum
 from stk.objectives.monolingual import (
-    MonolingualConfig,
-    MonolingualObjective,
+    LanguageModelling,
+    LanguageModellingConfig,
     Row,
     TokenBatch,
     token_batch,
@@ -18,11 +19,15 @@ from stk.objectives.monolingual import (
 from stk.objectives.sequence import weight_of
 
 
-class CausalLm(MonolingualObjective[MonolingualConfig]):
+class CausalLm(LanguageModelling[LanguageModellingConfig]):
     """Reads ``bos, text`` and names ``text`` (end symbols included); nothing is carried over.
 
     Sums ``loss`` per ``tokens``, and the metric ``accuracy``.
     """
+
+    def positions(self, example: Example, size: Size, context: CollateContext) -> int:
+        """Tokens of the text: what is read is shifted by one, not longer."""
+        return len(self.ids(example, context))
 
     def collate(self, items: Sequence[Item], context: CollateContext) -> TokenBatch:
         """Rows shifted by one."""

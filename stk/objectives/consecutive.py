@@ -86,6 +86,11 @@ class Consecutive(SequenceObjective[ConsecutiveConfig]):
             size = with_tokens(size, len(ctc.ctc_ids(example, self.config, context)))
         return size
 
+    def positions(self, example: Example, size: Size, context: CollateContext) -> int:
+        """Tokens of source or joint string; CTC labels have no position."""
+        source = task.source_size(example, self.config, context).tokens
+        return max(source, 1 + len(self._joint(example, context)[0]))
+
     def refuse(self, example: Example, size: Size, context: CollateContext) -> str | None:
         """Why no CTC path fits, or None."""
         if not self.config.listens:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 
 from stk.data.batch import Item, Padded, Source
+from stk.data.example import Example
+from stk.data.vocab import Vocab
 from stk.objectives.base import CollateContext
-from stk.objectives.monolingual import MonolingualConfig, MonolingualObjective
+from stk.objectives.monolingual import MonolingualConfig, MonolingualObjective, language_field
 from stk.objectives.sequence import SequenceBatch
 from stk.objectives.task import TargetTokens
 
 C = TypeVar("C", bound=MonolingualConfig)
+
+Layout = Literal["plain", "tags", "mbart"]
+"""Where a text's tag stands.
+
+``plain`` has none: the decoder writes from ``bos`` to ``eos``. ``tags`` puts it before what either
+side reads, as ``source_prefix: src_lang`` and ``prefix: tgt_lang`` of ``cross_entropy`` do.
+``mbart`` puts it behind the source and behind the labels, and begins the decoder's input with it,
+as ``source_suffix: src_lang``, ``begin: tgt_lang`` and ``end: begin`` do.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,22 @@ class Corrupted:
 
 class CorruptedObjective(MonolingualObjective[C]):
     """Base of objectives whose decoder writes what the encoder reads corrupted."""
+
+    def laid_out(
+        self,
+        example: Example,
+        read: Sequence[int],
+        ids: Sequence[int],
+        layout: Layout,
+        vocab: Vocab,
+    ) -> Corrupted:
+        """The whole text ``ids`` as what is written, given what is read of it."""
+        if layout == "plain":
+            return Corrupted(read, [vocab.bos, *ids[:-1]], ids)
+        tag = vocab.tag(getattr(example, language_field(self.config.text)))
+        if layout == "tags":
+            return Corrupted([tag, *read], [vocab.bos, tag, *ids[:-1]], ids, first=1)
+        return Corrupted([*read, tag], [tag, *ids], [*ids, tag])
 
     def pad(
         self, items: Sequence[Item], rows: Sequence[Corrupted], context: CollateContext

@@ -120,6 +120,14 @@ def target_length(example: Example, config: task.TargetConfig, context: CollateC
     return 1 + len(ids)
 
 
+def read_length(
+    example: Example, source: task.SourceConfig, target: task.TargetConfig, context: CollateContext
+) -> int:
+    """Tokens of the longer text that encoder or decoder reads; sound has none."""
+    read = task.source_size(example, source, context).tokens
+    return max(read, target_length(example, target, context))
+
+
 def with_tokens(size: Size, tokens: int) -> Size:
     """A size whose longer text has at least ``tokens`` tokens."""
     return Size(frames=size.frames, tokens=max(size.tokens, tokens))

@@ -52,6 +52,10 @@ class Ctc(SequenceObjective[CtcConfig]):
         size = task.source_size(example, self.config, context)
         return with_tokens(size, len(ctc_ids(example, self.config, context)))
 
+    def positions(self, example: Example, size: Size, context: CollateContext) -> int:
+        """Tokens of the source; CTC labels have no position."""
+        return task.source_size(example, self.config, context).tokens
+
     def refuse(self, example: Example, size: Size, context: CollateContext) -> str | None:
         """Why no CTC path fits, or None."""
         return refuse_ctc(example, size, self.config, context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +22,9 @@ from stk.data.noise.shuffle import shuffle
 from stk.data.noise.symbols import Ids, symbols_of
 from stk.data.vocab import Vocab
 from stk.objectives.base import CollateContext, Context, Sum
-from stk.objectives.corrupted import Corrupted, CorruptedObjective
+from stk.objectives.corrupted import CorruptedObjective, Layout
 from stk.objectives.cross_entropy import target_sums
-from stk.objectives.monolingual import MonolingualConfig, language_field
+from stk.objectives.monolingual import MonolingualConfig
 from stk.objectives.sequence import SequenceBatch, weight_of
 
 
@@ -36,10 +36,7 @@ class DenoisingConfig(MonolingualConfig):
     ``infill: 0.35, layout: mbart``. Unsupervised translation: ``permute: false, infill: 0,
     shuffle: 3, drop: 0.1, blank: 0.1``, and a scheduled scalar as ``weight``.
 
-    ``layout: plain`` reads the noised text and writes ``bos`` to ``eos``; ``tags`` puts the
-    language's tag before either, as ``source_prefix: src_lang`` and ``prefix: tgt_lang`` of
-    ``cross_entropy`` do; ``mbart`` puts it behind the source and behind the labels, and begins
-    the decoder's input with it.
+    ``layout`` says where the language's tag stands: see :data:`stk.objectives.corrupted.Layout`.
     """
 
     permute: bool = True
@@ -52,7 +49,7 @@ class DenoisingConfig(MonolingualConfig):
     random_share: float = 0.0
     rotate: bool = False
     whole_words: bool = False
-    layout: Literal["plain", "tags", "mbart"] = "plain"
+    layout: Layout = "plain"
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
@@ -77,12 +74,16 @@ class Denoising(CorruptedObjective[DenoisingConfig]):
         """Tokens of the text with tag and begin; masks of length 0 are few and not foreseen."""
         return Size(tokens=len(self.ids(example, context)) + 2)
 
+    def positions(self, example: Example, size: Size, context: CollateContext) -> int:
+        """Tokens of the text and, with a layout that has one, its tag."""
+        return len(self.ids(example, context)) + (self.config.layout != "plain")
+
     def collate(self, items: Sequence[Item], context: CollateContext) -> SequenceBatch:
         """Noised sources; every row's generator draws its own."""
         vocab, texts = self.vocab(context), [self.ids(item.example, context) for item in items]
         noised = self.noised(texts, [item.rng for item in items], vocab)
         rows = [
-            self._row(item, ids, corrupted, vocab)
+            self.laid_out(item.example, corrupted, ids, self.config.layout, vocab)
             for item, ids, corrupted in zip(items, texts, noised, strict=True)
         ]
         return self.pad(items, rows, context)
@@ -120,14 +121,6 @@ class Denoising(CorruptedObjective[DenoisingConfig]):
         if config.blank:
             tokens = blank(tokens, rng, symbols, rate=config.blank, whole_words=whole)
         return tokens
-
-    def _row(self, item: Item, ids: list[int], noised: list[int], vocab: Vocab) -> Corrupted:
-        if self.config.layout == "plain":
-            return Corrupted(noised, [vocab.bos, *ids[:-1]], ids)
-        tag = vocab.tag(getattr(item.example, language_field(self.config.text)))
-        if self.config.layout == "tags":
-            return Corrupted([tag, *noised], [vocab.bos, tag, *ids[:-1]], ids, first=1)
-        return Corrupted([*noised, tag], [tag, *ids], [*ids, tag])
 
     def forward(self, model: Any, batch: SequenceBatch, context: Context) -> dict[str, Sum]:
         """``loss``, ``nll`` and ``accuracy``."""

@@ -14,7 +14,13 @@ from stk.data.example import Example
 from stk.errors import StkError
 from stk.objectives import task
 from stk.objectives.base import CollateContext, Context, Helper, Sum
-from stk.objectives.cross_entropy import logit_sums, target_length, target_logits, with_tokens
+from stk.objectives.cross_entropy import (
+    logit_sums,
+    read_length,
+    target_length,
+    target_logits,
+    with_tokens,
+)
 from stk.objectives.sequence import SequenceBatch, SequenceObjective, Weight, weight_of
 from stk.objectives.soft_labels import soft_cross_entropy, sparse_cross_entropy
 
@@ -143,6 +149,10 @@ class Distillation(SequenceObjective[DistillationConfig]):
             lesson = task.source_ids(example, self.config.lesson, context)
             size = with_tokens(size, len(lesson))
         return size
+
+    def positions(self, example: Example, size: Size, context: CollateContext) -> int:
+        """Tokens of source or target; the teacher's text is not this model's."""
+        return read_length(example, self.config, self.config, context)
 
     def refuse(self, example: Example, size: Size, context: CollateContext) -> str | None:
         """Why the teacher has nothing to say about an example, or None."""

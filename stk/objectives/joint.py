@@ -10,7 +10,7 @@ from stk.data.batch import Item, Size
 from stk.data.example import Example
 from stk.objectives import ctc, task
 from stk.objectives.base import CollateContext, Context, Sum
-from stk.objectives.cross_entropy import target_length, target_sums, with_tokens
+from stk.objectives.cross_entropy import read_length, target_length, target_sums, with_tokens
 from stk.objectives.sequence import SequenceBatch, SequenceObjective, Weight, weight_of
 
 
@@ -42,6 +42,10 @@ class Joint(SequenceObjective[JointConfig]):
         size = task.source_size(example, self.config, context)
         size = with_tokens(size, target_length(example, self.config, context))
         return with_tokens(size, len(ctc.ctc_ids(example, self.config, context)))
+
+    def positions(self, example: Example, size: Size, context: CollateContext) -> int:
+        """Tokens of source or target; CTC labels have no position."""
+        return read_length(example, self.config, self.config, context)
 
     def refuse(self, example: Example, size: Size, context: CollateContext) -> str | None:
         """Why no CTC path fits, or None."""

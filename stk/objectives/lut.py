@@ -82,6 +82,10 @@ class Understanding(SequenceObjective[UnderstandingConfig]):
             size = with_tokens(size, target_length(example, self.config, context))
         return size
 
+    def positions(self, example: Example, size: Size, context: CollateContext) -> int:
+        """Tokens of the target, where there is one; CTC labels have no position."""
+        return target_length(example, self.config, context) if self.config.translates else 0
+
     def refuse(self, example: Example, size: Size, context: CollateContext) -> str | None:
         """Why no CTC path fits or nothing is known of the row, or None."""
         name = self.config.sidecar

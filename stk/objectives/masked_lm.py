@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,13 @@ from stk.data.batch import Item, Size
 from stk.data.example import Example
 from stk.data.noise.masking import BERT_MIX, Mix, frequency_weights, mask_rows
 from stk.data.noise.symbols import symbols_of
+from stk.data.token_counts import check_counts, load_counts
 from stk.errors import StkError
 from stk.objectives import task
 from stk.objectives.base import CollateContext, Context, Sum
 from stk.objectives.monolingual import (
-    MonolingualConfig,
-    MonolingualObjective,
+    LanguageModelling,
+    LanguageModellingConfig,
     Row,
     TokenBatch,
     language_field,
@@ -34,7 +34,7 @@ FIELDS: tuple[task.TextField, task.TextField] = ("src_text", "tgt_text")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MaskedLmConfig(MonolingualConfig):
+class MaskedLmConfig(LanguageModellingConfig):
     """Configuration of :class:`MaskedLm`.
 
     ``rate`` of the text is chosen; ``mix`` holds the shares that become the mask and a random
@@ -55,7 +55,7 @@ class MaskedLmConfig(MonolingualConfig):
             raise ValueError("mix: shares must not be negative nor add up to more than 1")
 
 
-class MaskedLm(MonolingualObjective[MaskedLmConfig]):
+class MaskedLm(LanguageModelling[MaskedLmConfig]):
     """Names the chosen tokens of ``bos, sentence, eos, sentence, eos ...`` from both sides.
 
     Sums ``loss`` per ``tokens`` (the chosen ones), and the metric ``accuracy``.
@@ -65,12 +65,8 @@ class MaskedLm(MonolingualObjective[MaskedLmConfig]):
         """Masked rows; each row's generator chooses."""
         vocab, config = self.vocab(context), self.config
         weights = self._weights
-        if weights is not None and len(weights) != len(vocab):
-            raise StkError(
-                f"counts of {len(weights)} ids, but the vocabulary has {len(vocab)}",
-                file=config.counts,
-                mend="count with the run's vocabulary",
-            )
+        if weights is not None:
+            check_counts(weights, vocab, config.counts)
         plain = [self._row(item.example, context) for item in items]
         tokens = [np.asarray(row.ids, dtype=np.int64) for row in plain]
         masked = mask_rows(
@@ -99,9 +95,7 @@ class MaskedLm(MonolingualObjective[MaskedLmConfig]):
     def _weights(self) -> np.ndarray | None:
         if self.config.counts is None:
             return None
-        if not Path(self.config.counts).is_file():
-            raise StkError("no such file of counts", file=self.config.counts)
-        return frequency_weights(np.load(self.config.counts), self.config.frequency_exponent)
+        return frequency_weights(load_counts(self.config.counts), self.config.frequency_exponent)
 
     def forward(self, model: Any, batch: TokenBatch, context: Context) -> dict[str, Sum]:
         """``loss`` and ``accuracy``."""
@@ -118,12 +112,18 @@ class TranslationLm(MaskedLm):
 
     def __init__(self, config: MaskedLmConfig) -> None:
         super().__init__(config)
+        if config.continuous:
+            raise StkError("translation_lm reads pairs of sentences, not pieces of a stream")
         languages = [language_field(f) for f in FIELDS] if config.languages else []
         self.needs = frozenset({*FIELDS, *languages})  # type: ignore[misc]
 
     def size(self, example: Example, context: CollateContext) -> Size:
         """Tokens of both texts."""
         return Size(tokens=sum(len(part) for part in self._parts(example, context)))
+
+    def positions(self, example: Example, size: Size, context: CollateContext) -> int:
+        """Tokens of the longer text: positions begin again with the second one."""
+        return max(len(part) for part in self._parts(example, context))
 
     def _parts(self, example: Example, context: CollateContext) -> list[list[int]]:
         vocab = self.vocab(context)

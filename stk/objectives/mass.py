@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from stk.data.batch import Item, Movable
+from stk.data.batch import Item, Movable, Size
+from stk.data.example import Example
 from stk.data.noise.fragment import fragment
 from stk.data.noise.masking import BERT_MIX, Mix, corrupt
 from stk.data.noise.symbols import symbols_of
@@ -57,6 +58,10 @@ class Mass(CorruptedObjective[MassConfig]):
     the whole sentence, and sees of the encoder what is not the mask. Sums ``loss`` per
     ``tokens``, and the metric ``accuracy``.
     """
+
+    def positions(self, example: Example, size: Size, context: CollateContext) -> int:
+        """Tokens of the text: what is read is shifted by one, not longer."""
+        return len(self.ids(example, context))
 
     def collate(self, items: Sequence[Item], context: CollateContext) -> MassBatch:
         """Fragments; every row's generator draws its own."""

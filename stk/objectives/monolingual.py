@@ -33,7 +33,19 @@ class MonolingualConfig:
     weight: Weight = 1.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class LanguageModellingConfig(MonolingualConfig):
+    """Configuration of language modelling.
+
+    With ``continuous`` a row is a piece of a stream, as ``stk-data pack --continuous`` cuts them:
+    end symbols stand for line ends alone, so a text that ends within a sentence has none there.
+    """
+
+    continuous: bool = False
+
+
 C = TypeVar("C", bound=MonolingualConfig)
+L = TypeVar("L", bound=LanguageModellingConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +124,16 @@ class MonolingualObjective(Objective, Generic[C]):
         """``examples`` and ``tokens``, those that are to be named."""
         sizes: Mapping[str, float] = batch.sizes  # type: ignore[attr-defined]
         return dict(sizes)
+
+
+class LanguageModelling(MonolingualObjective[L]):
+    """Base of objectives that may read pieces of a stream."""
+
+    def ids(self, example: Example, context: CollateContext) -> list[int]:
+        """The text's pieces, an end symbol after every sentence that ends in the row."""
+        ids = super().ids(example, context)
+        ends = not self.config.continuous or getattr(example, self.config.text).endswith("\n")
+        return ids if ends else ids[:-1]
 
 
 def language_field(text: str) -> str:

@@ -12,6 +12,7 @@ from stk.data.noise.blank import blank
 from stk.data.noise.drop import drop
 from stk.data.noise.shuffle import shuffle
 from stk.data.noise.symbols import symbols_of
+from stk.data.vocab import Vocab
 from stk.objectives import task
 from stk.objectives.base import CollateContext
 from stk.objectives.cross_entropy import CrossEntropy, CrossEntropyConfig
@@ -37,8 +38,9 @@ class NoisedTranslationConfig(CrossEntropyConfig):
 class NoisedTranslation(CrossEntropy):
     """Cross-entropy of an untouched target given a source whose words are noised in training.
 
-    Every row's generator draws its own noise. Prefix and end symbol stay where they are; in
-    validation and decoding nothing is noised.
+    Every row's generator draws its own noise. Prefix, suffix and end symbols stay where they are,
+    so with ``source_lines`` no word leaves its sentence; in validation and decoding nothing is
+    noised.
     """
 
     config: NoisedTranslationConfig
@@ -47,19 +49,27 @@ class NoisedTranslation(CrossEntropy):
         """What the encoder reads, noised in training."""
         if not context.training:
             return super().collate_source(items, context)
-        padded = Padded.stack([self._noised(item, context) for item in items])
+        vocab = task.vocab_of(context, self.config.source_view)
+        rows = [
+            task.source_ids(item.example, self.config, context, self._noiser(item, vocab))
+            for item in items
+        ]
+        padded = Padded.stack(rows)
         return Source(padded.data, padded.lengths)
 
-    def _noised(self, item: Item, context: CollateContext) -> list[int]:
-        config = self.config
-        vocab = task.vocab_of(context, config.source_view)
-        symbols = symbols_of(vocab)
-        prefix = task.prefix_ids(item.example, vocab, config.source_prefix)
-        tokens = np.asarray(vocab.encode(getattr(item.example, config.source)), dtype=np.int64)
-        if config.shuffle:
-            tokens = shuffle(tokens, item.rng, symbols, distance=config.shuffle, whole_words=True)
-        if config.drop:
-            tokens = drop(tokens, item.rng, symbols, rate=config.drop, whole_words=True)
-        if config.blank:
-            tokens = blank(tokens, item.rng, symbols, rate=config.blank, whole_words=True)
-        return [*prefix, *tokens.tolist(), vocab.eos]
+    def _noiser(self, item: Item, vocab: Vocab) -> task.Encode:
+        """From a sentence of the row to noised ids."""
+        config, symbols = self.config, symbols_of(vocab)
+
+        def noised(sentence: str) -> list[int]:
+            ids, rng = np.asarray(vocab.encode(sentence), dtype=np.int64), item.rng
+            if config.shuffle:
+                ids = shuffle(ids, rng, symbols, distance=config.shuffle, whole_words=True)
+            if config.drop:
+                ids = drop(ids, rng, symbols, rate=config.drop, whole_words=True)
+            if config.blank:
+                ids = blank(ids, rng, symbols, rate=config.blank, whole_words=True)
+            found: list[int] = ids.tolist()
+            return found
+
+        return noised

@@ -21,7 +21,7 @@ from stk.objectives.joint import Joint, JointConfig
 from stk.objectives.lut import Understanding, UnderstandingConfig
 from stk.objectives.masked_lm import MaskedLm, MaskedLmConfig, TranslationLm
 from stk.objectives.mass import Mass, MassConfig
-from stk.objectives.monolingual import MonolingualConfig
+from stk.objectives.monolingual import LanguageModellingConfig
 from stk.objectives.mrasp import Mrasp, MraspConfig
 from stk.objectives.noised_translation import NoisedTranslation, NoisedTranslationConfig
 from stk.objectives.online_back_translation import (
@@ -31,7 +31,7 @@ from stk.objectives.online_back_translation import (
 
 OBJECTIVES: dict[str, tuple[type[Any], type[Any]]] = {
     "bimodal": (BimodalObjectiveConfig, Bimodal),
-    "causal_lm": (MonolingualConfig, CausalLm),
+    "causal_lm": (LanguageModellingConfig, CausalLm),
     "classification": (ClassificationConfig, Classification),
     "consecutive": (ConsecutiveConfig, Consecutive),
     "contrastive": (ContrastiveConfig, Contrastive),

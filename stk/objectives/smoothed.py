@@ -20,6 +20,10 @@ def smoothed_cross_entropy(
     al., 2016), as in ``torch.nn.functional.cross_entropy(label_smoothing=e)``. It is computed in
     at least fp32, in two passes over the logits: one here, one in the backward.
 
+    fairseq gives ``e / (V - 1)`` to each wrong token and ``1 - e`` to the right one instead: its
+    smoothing of ``e`` is ours of ``e V / (V - 1)``. stk keeps to the paper and to PyTorch. The
+    losses hardly differ for a large vocabulary, but between toolkits compare the plain one.
+
     Args:
         logits: ``(N, V)`` of any floating dtype.
         labels: ``(N,)`` int64 in ``0..V-1``.

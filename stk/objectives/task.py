@@ -7,7 +7,7 @@ the same example; training and decoding share this one definition of it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from stk.objectives.base import CollateContext
 
 TextField = Literal["src_text", "tgt_text"]
+Encode = Callable[[str], Sequence[int]]
+"""From a sentence to ids, without tags and end symbol."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +106,12 @@ def begin_id(example: Example, vocab: Vocab, config: TargetConfig) -> int:
     return prefix_ids(example, vocab, config.begin)[0]
 
 
-def lines(text: str, vocab: Vocab) -> list[int]:
+def lines(text: str, vocab: Vocab, encode: Encode | None = None) -> list[int]:
     """Ids of a document, an end symbol after every line that is not empty."""
     ids: list[int] = []
     for line in text.splitlines():
         if line.strip():
-            ids += [*vocab.encode(line), vocab.eos]
+            ids += [*(encode or vocab.encode)(line), vocab.eos]
     return ids
 
 
@@ -125,11 +127,21 @@ def vocab_of(context: CollateContext, view: str) -> Vocab:
     return context.vocabs[view]
 
 
-def source_ids(example: Example, config: SourceConfig, context: CollateContext) -> list[int]:
-    """Ids of a text source, with prefix, eos and suffix."""
+def source_ids(
+    example: Example, config: SourceConfig, context: CollateContext, encode: Encode | None = None
+) -> list[int]:
+    """Ids of a text source, with prefix, eos and suffix.
+
+    Args:
+        example: has the text.
+        config: of the source.
+        context: has the view's vocabulary.
+        encode: makes the ids of a sentence, such as noised ones; None: the vocabulary does.
+    """
     vocab, text = vocab_of(context, config.source_view), getattr(example, config.source)
+    encode = encode or vocab.encode
     prefix = prefix_ids(example, vocab, config.source_prefix)
-    pieces = lines(text, vocab) if config.source_lines else [*vocab.encode(text), vocab.eos]
+    pieces = lines(text, vocab, encode) if config.source_lines else [*encode(text), vocab.eos]
     return [*prefix, *pieces, *prefix_ids(example, vocab, config.source_suffix)]
 
 

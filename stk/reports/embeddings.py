@@ -93,6 +93,30 @@ def similarity(pairs: Pairs, vocab: Vocab, table: Tensor) -> Similarity:
     )
 
 
+def correlation(scored: Sequence[tuple[str, str, float]], vocab: Vocab, table: Tensor) -> float:
+    """Pearson's correlation of cosines and people's scores, in [-1, 1] (ibid.; SemEval-2017).
+
+    Args:
+        scored: pairs of words with their scores, such as
+            :func:`stk.data.lexicon.load_scored_pairs` reads.
+        vocab: of both languages.
+        table: ``(V, D)``.
+
+    Raises:
+        StkError: a word without pieces, or fewer than two pairs whose scores (or cosines) differ.
+    """
+    scores = np.array([score for _, _, score in scored])
+    if len(scored) < 2:
+        raise StkError(f"{len(scored)} scored pairs are too few to correlate", mend="give two")
+    first = word_vectors([word for word, _, _ in scored], vocab, table)
+    second = word_vectors([word for _, word, _ in scored], vocab, table)
+    cosines = torch.nn.functional.cosine_similarity(first, second).double().numpy()
+    if np.ptp(scores) == 0 or np.ptp(cosines) == 0:
+        which = "scores" if np.ptp(scores) == 0 else "cosines"
+        raise StkError(f"all {which} are equal, so nothing correlates with them")
+    return float(np.corrcoef(cosines, scores)[0, 1])
+
+
 def principal_plane(vectors: np.ndarray) -> np.ndarray:
     """``(N, 2)``: vectors ``(N, D)`` in the plane of their two largest principal components.
 

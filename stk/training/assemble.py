@@ -19,6 +19,7 @@ from stk.data.vocab import Vocab, load_vocab
 from stk.errors import StkError
 from stk.features.frontend import FrontEnd
 from stk.models.registry import build_model
+from stk.modules.positions import learned_limit
 from stk.objectives.base import CollateContext, Helper, Objective
 from stk.objectives.registry import build_objective
 from stk.training import rng
@@ -86,6 +87,7 @@ def load_data(config: RunConfig, workers: Workers, track: TrackRows | None = Non
         sidecars={name: Sidecar(path) for name, path in config.sidecars.items()},
         ctc_lengths=getattr(shape, "ctc_lengths", None),
         wave_lengths=getattr(shape, "wave_lengths", None),
+        max_positions=learned_limit(shape),
     )
     quiet = dataclasses.replace(context, training=False)
     skipped = None

@@ -27,6 +27,33 @@ def test_parallel(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "a.en: 3 lines, but" in capsys.readouterr().err
 
 
+def test_languages_are_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, target, known, out = (tmp_path / n for n in ("a.en", "a.de", "k.jsonl", "out.jsonl"))
+    rows = [
+        {
+            "id": str(i),
+            "src_text": f"the house of the old king and the {word} of the river",
+            "src_lang": "en",
+            "tgt_text": f"das haus des alten königs und der {word} auf dem fluss",
+            "tgt_lang": "de",
+        }
+        for i, word in enumerate(("wind", "park", "ring"))
+    ]
+    known.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    source.write_text("the king and the house\nthe river of the old house\n")
+    target.write_text("der könig und das haus\nthe house of the old king\n")
+    command = ["parallel", *map(str, (source, target, out)), "--src-lang", "en"]
+    german = [*command, "--tgt-lang", "de"]
+    assert main([*german, "--clean"]) == 0 and len(read_manifest(out)) == 2
+    assert main([*german, "--clean", "--guess-from", str(known)]) == 0
+    assert [row.tgt_text for row in read_manifest(out)] == ["der könig und das haus"]
+    assert "1 rows, 1 left out: another language" in capsys.readouterr().out
+    assert main([*german, "--guess-from", str(known)]) == 1
+    assert "--guess-from is of cleaning (add --clean)" in capsys.readouterr().err
+    assert main([*command, "--tgt-lang", "fr", "--clean", "--guess-from", str(known)]) == 1
+    assert "a text in 'fr' (languages there: de, en)" in capsys.readouterr().err
+
+
 def test_counts_and_synthetic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     vocab = CharVocab.of_texts(["ab"])
     vocab.save(tmp_path / "vocab")

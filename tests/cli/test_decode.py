@@ -177,3 +177,36 @@ def test_one_line_for_what_the_user_can_mend(
 def test_no_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--checkpoint", str(tmp_path), "--audio", "x.wav"]) == 1
     assert "holds no checkpoint" in capsys.readouterr().err
+
+
+def test_sampling(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Reproducible, whatever the batches and shards; other seeds and ids draw other outputs."""
+    checkpoint = tiny.checkpoint(tmp_path / "text", kind="text")
+    rows = [{"id": f"s{i}", "src_text": "abc", "tgt_lang": "de"} for i in range(6)]
+    manifest, output = tmp_path / "m.jsonl", tmp_path / "out.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    common = ["--checkpoint", str(checkpoint), "--manifest", str(manifest), "--device", "cpu"]
+    common += ["--output", str(output), "--sample"]
+
+    def texts(*further: str) -> list[str]:
+        assert main([*common, *further]) == 0
+        return [row["text"] for row in rows_of(output)]
+
+    size = ["--set", "max_extra=9", "temperature=3"]
+    found = texts(*size)
+    assert len(set(found)) > 2  # one source, drawn anew for every id
+    assert texts(*size, "batch.max_examples=1") == found
+    assert texts(*size, "--shard", "2/2") == found[1::2]
+    assert texts(*size, "seed=2") != found
+    assert main([*common, "--nbest", "3", *size]) == 0
+    assert all(len(row["nbest"]) == 3 for row in rows_of(output))
+    for wrong, message in (
+        (["--beam", "3"], "sampling has no beam"),
+        (["--set", "beam=3"], "sampling has no beam"),
+        (["--set", "search=ctc"], "--sample and search=ctc"),
+        (["--set", "ctc_weight=0.3"], "set ctc_weight to 0"),
+        (["--lm", str(checkpoint)], "is no causal language model"),
+        (["--then", str(checkpoint)], "--sample is of one model"),
+    ):
+        assert main([*common, *wrong]) == 1
+        assert message in capsys.readouterr().err

@@ -146,6 +146,8 @@ def test_bad_input(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         Cascade(mt, mt)
     with pytest.raises(StkError, match="second model of a cascade reads text"):
         Cascade(asr, asr)
+    with pytest.raises(StkError, match="cannot sample"):
+        Cascade(asr, stk.load(folder / "mt", device="cpu", search="sample"))
     base = ["--checkpoint", str(folder / "asr"), "--audio", str(folder / "0.wav")]
     for flags in (["--bridge", "lower"], ["--transcripts", "2"], ["--then-set", "beam=2"]):
         assert main([*base, *flags]) == 1

@@ -206,6 +206,8 @@ def test_what_it_refuses(speech: Path, lm: Path, tmp_path: Path) -> None:
         load_fusion(speech, 0.1)
     with pytest.raises(StkError, match="takes no language model"):
         stk.load(speech, device="cpu", lm=lm, search="ctc")
+    with pytest.raises(StkError, match="sampling takes no language model"):
+        stk.load(speech, device="cpu", lm=lm, search="sample")
     other = language_model(tmp_path / "other", letters=" xyz")
     with pytest.raises(StkError, match="vocabulary is not the one that is written"):
         stk.load(speech, device="cpu", lm=other)

@@ -280,3 +280,20 @@ def test_the_package_imports_nothing_until_it_is_asked() -> None:
     assert done.stdout.split() == ["False", "True"]
     with pytest.raises(AttributeError, match="no attribute 'translate'"):
         stk.translate  # noqa: B018
+
+
+def test_a_text_longer_than_the_learned_positions_is_named(tmp_path: Path) -> None:
+    directory = tiny.checkpoint(
+        tmp_path / "text", kind="text", positions="learned", max_positions=12
+    )
+    translator = stk.load(directory, device="cpu", **{**SEARCH, "max_length": 10})
+    texts = ("abc", "abcdefghija", "abcdefghijab")
+    rows = [
+        Example(id=text, src_text=text, tgt_lang="de", file=Path("m.jsonl"), row=i)
+        for i, text in enumerate(texts, 1)
+    ]
+    assert len(translator.translate_examples(rows[:2])) == 2
+    with pytest.raises(StkError, match=r"m\.jsonl:3: .* has 13 tokens, more than the model's 12"):
+        translator.translate_examples(rows)
+    skipped = SkipList()
+    assert len(translator.translate_examples(rows, skip_bad=skipped)) == 2 and len(skipped) == 1

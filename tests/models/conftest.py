@@ -31,6 +31,13 @@ KINDS: dict[str, dict[str, Any]] = {
         "positions": "learned",
         "tie": "all",
     },
+    "text_bart_mt": {
+        "name": "bart_mt",
+        "source_layers": 2,
+        "embedding_norm": True,
+        "positions": "learned",
+        "norm": "post",
+    },
     "text_ctc": {"name": "text_transformer", "ctc_layer": 3},
     "speech_conv1d": {"name": "speech_transformer", "conv_channels": 12, "ctc_layer": 2},
     "speech_conv2d": {"name": "speech_transformer", "conv_channels": 4, "subsampler": "conv2d"},

@@ -1,4 +1,4 @@
-"""The same numbers as Hugging Face's Speech2Text and Marian with the same weights."""
+"""The same numbers as Hugging Face's Speech2Text, Marian and BART with the same weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from stk.data.batch import Source
+from stk.models.bart_mt import BartMt
 from stk.models.encoder_decoder import EncoderDecoder
 from stk.models.registry import build_model
 from stk.modules.positions import sinusoids
@@ -162,5 +163,35 @@ def test_text_transformer_equals_marian(tokens: Tensor) -> None:
 
     def logits(ids: Tensor) -> Tensor:
         return theirs(input_ids=data, attention_mask=mask, decoder_input_ids=ids).logits
+
+    check(ours, source, logits, tokens)
+
+
+def test_bart_mt_equals_bart_that_is_given_vectors(tokens: Tensor) -> None:
+    """Theirs takes vectors in place of its token embeddings: those of our source encoder."""
+    from transformers import BartConfig, BartForConditionalGeneration
+
+    config = BartConfig(
+        **sizes(2, 3), max_position_embeddings=20, activation_function="gelu", forced_eos_token_id=3
+    )
+    theirs = shaken(BartForConditionalGeneration(config))
+    keys = {"norm": "post", "activation": "gelu", "positions": "learned", "max_positions": 20}
+    ours = ours_like(
+        name="bart_mt", source_layers=1, embedding_norm=True, embedding_scale=False, **keys
+    )
+    assert isinstance(ours, BartMt)
+    copy_layers(ours, theirs.model)
+    for mine, other in ((ours.encoder, theirs.model.encoder), (ours.decoder, theirs.model.decoder)):
+        mine.embedding_norm.load_state_dict(other.layernorm_embedding.state_dict())
+        # Theirs keeps two unused rows before the first position.
+        mine.positions.load_state_dict({"weight": other.embed_positions.weight[2:]})
+    data, mask = torch.randint(5, VOCAB, (2, 7)), torch.ones(2, 7, dtype=torch.long)
+    data[1, 3:] = mask[1, 3:] = 0
+    source = Source(data, mask.sum(1))
+
+    def logits(ids: Tensor) -> Tensor:
+        vectors, _ = ours.source(source)
+        output = theirs(inputs_embeds=vectors, attention_mask=mask, decoder_input_ids=ids)
+        return output.logits
 
     check(ours, source, logits, tokens)

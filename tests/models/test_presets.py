@@ -55,26 +55,49 @@ def test_speech_presets(
 
 
 @pytest.mark.parametrize(
-    ("preset", "encoder", "width", "ffn", "heads", "norm"),
+    ("preset", "encoder", "width", "ffn", "heads", "norm", "dropout"),
     [
-        ("small", 6, 512, 1024, 4, "post"),
-        ("base", 6, 512, 2048, 8, "post"),
-        ("big", 6, 1024, 4096, 16, "post"),
-        ("deep12", 12, 768, 3072, 12, "post"),
-        ("deep20", 20, 768, 3072, 12, "pre"),
+        ("small", 6, 512, 1024, 4, "post", 0.3),
+        ("base", 6, 512, 2048, 8, "post", 0.1),
+        ("big", 6, 1024, 4096, 16, "post", 0.3),
+        ("deep12", 12, 768, 3072, 12, "post", 0.1),
+        ("deep20", 20, 768, 3072, 12, "pre", 0.1),
     ],
 )
 def test_text_presets(
-    preset: str, encoder: int, width: int, ffn: int, heads: int, norm: str
+    preset: str, encoder: int, width: int, ffn: int, heads: int, norm: str, dropout: float
 ) -> None:
     model = on_meta(name="text_transformer", preset=preset)
     shape = model.config.shape
     assert (shape.width, shape.ffn, shape.heads, shape.norm) == (width, ffn, heads, norm)
+    assert shape.dropout == model.encoder.dropout == dropout
+    assert shape.attention_dropout == shape.activation_dropout == 0.0
     assert len(model.encoder.stack.layers) == encoder and len(model.decoder.layers) == 6
     # A pre-norm stack leaves its residual stream bare: both stacks end in a norm, or neither.
     finals = (model.encoder.stack.norm, model.decoder.norm)
     assert all(final is not None for final in finals) == (norm == "pre")
     assert all(final is None for final in finals) == (norm == "post")
+
+
+@pytest.mark.parametrize(
+    ("preset", "layers", "width", "ffn", "heads"),
+    [("bart_base", 6, 768, 3072, 12), ("bart_large", 12, 1024, 4096, 16)],
+)
+@pytest.mark.parametrize("name", ["text_transformer", "bart_mt"])
+def test_bart_presets(
+    name: str, preset: str, layers: int, width: int, ffn: int, heads: int
+) -> None:
+    model = on_meta(name=name, preset=preset)
+    shape = model.config.shape
+    assert (shape.width, shape.ffn, shape.heads) == (width, ffn, heads)
+    assert (shape.norm, shape.activation) == ("post", "gelu")
+    assert len(model.encoder.stack.layers) == len(model.decoder.layers) == layers
+    for part in (model.encoder, model.decoder):
+        assert part.positions.weight.shape == (1024, width)
+        assert part.embedding_norm is not None
+    assert model.decoder.embedding.scale == 1.0
+    if name == "bart_mt":
+        assert len(model.source.stack.layers) == 6
 
 
 def test_keys_override_the_preset() -> None:
@@ -119,6 +142,7 @@ def test_both_models_share_decoder_and_encoder_names() -> None:
         ({"name": "text_transformer", "preset": "base", "ctc_layer": 7}, "between 1 and 6"),
         ({"name": "text_transformer", "preset": "base", "target_view": "de"}, "view 'de'"),
         ({"name": "text_transformer", "preset": "base", "tie": "all"}, "one vocabulary"),
+        ({"name": "text_transformer", "preset": "base", "init_std": 0.0}, "init_std must be above"),
         ({"name": "speech_transformer", "preset": "xs", "conv_kernels": [4]}, "must be odd"),
         ({"name": "speech_transformer", "preset": "xs", "conv_channels": 7}, "must be even"),
     ],
@@ -143,6 +167,23 @@ def test_tying(tiny: Callable[..., EncoderDecoder]) -> None:
     everything = tiny("text_learned")
     assert isinstance(everything, TextTransformer)
     assert everything.encoder.embedding is everything.decoder.embedding
+
+
+def test_weights_from_one_normal_distribution() -> None:
+    torch.manual_seed(1)
+    sizes = {"encoder_layers": 1, "decoder_layers": 1, "width": 64, "ffn": 128, "heads": 2}
+    keys = {"positions": "learned", "tie": "none", "languages": 3, "embedding_norm": True}
+    named = {"name": "text_transformer", **sizes, **keys, "init_std": 0.02}
+    model = build_model(named, SIZES)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 2:
+            drawn = parameter[1:] if name.endswith("embedding.weight") else parameter
+            assert 0.016 < float(drawn.detach().std()) < 0.024, name
+            assert drawn is parameter or not parameter[0].any()
+        else:
+            ends = ("norm.weight",)
+            expected = torch.ones_like(parameter) if name.endswith(ends) else 0 * parameter
+            assert torch.equal(parameter, expected), name
 
 
 def test_ctc_head_normalises_inner_layers_alone(tiny: Callable[..., EncoderDecoder]) -> None:

@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from stk.errors import StkError
-from stk.modules.positions import LearnedPositions, SinusoidalPositions, sinusoids
+from stk.modules.positions import (
+    LearnedPositions,
+    SinusoidalPositions,
+    learned_limit,
+    sinusoids,
+)
 
 
 def test_values() -> None:
@@ -30,3 +35,14 @@ def test_learned_positions_have_a_limit() -> None:
     assert torch.equal(module(2, 3), module.weight[3:5])
     with pytest.raises(StkError, match="6 tokens or more does not fit into the model's 5 "):
         module(2, 4)
+    places = torch.tensor([[0, 4], [2, 0]])
+    assert torch.equal(module.at(places), module.weight[places])
+    assert module.at(places[:0]).shape == (0, 2, 4)
+    with pytest.raises(StkError, match="6 tokens or more does not fit into the model's 5 "):
+        module.at(places + 1)
+
+
+def test_the_limit_of_a_model_is_its_shortest_table() -> None:
+    tables = torch.nn.ModuleList([LearnedPositions(4, 9), LearnedPositions(4, 7)])
+    assert learned_limit(tables) == 7
+    assert learned_limit(SinusoidalPositions(8)) is None

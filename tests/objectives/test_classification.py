@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,27 @@ def test_one_batch_is_learnt_and_padding_is_not_seen(
     torch.testing.assert_close(
         model.classify(alone.source)[0], model.classify(batch.source)[2], rtol=1e-5, atol=1e-5
     )
+
+
+def test_only_the_first_state_is_read(
+    pairs: list[Item],
+    context: CollateContext,
+    vocab: CharVocab,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    torch.manual_seed(1)
+    model: Any = build_model(
+        {"name": "text_classifier", **SMALL, "classes": 3}, {"src": len(vocab)}
+    )
+    model.eval()
+    batch: Any = build_objective(NAMED).collate(pairs, context)
+    before, encoded = model.classify(batch.source), model.encode(batch.source)
+    changed = encoded.states.clone()
+    monkeypatch.setattr(model, "encode", lambda source: replace(encoded, states=changed))
+    changed[:, 1:] = torch.randn_like(changed[:, 1:])
+    assert torch.equal(model.classify(batch.source), before)
+    changed[:, 0] += torch.randn_like(changed[:, 0])
+    assert not torch.isclose(model.classify(batch.source), before).any(dim=1).all()
 
 
 def test_faults(

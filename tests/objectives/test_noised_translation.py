@@ -14,6 +14,7 @@ from stk.data.batch import Item
 from stk.data.example import Example
 from stk.data.vocab import CharVocab
 from stk.errors import StkError
+from stk.objectives import task
 from stk.objectives.base import CollateContext
 from stk.objectives.registry import build_objective
 
@@ -45,6 +46,30 @@ def test_rates_and_what_stays(
         blanks += ids.count(vocab.mask)
         assert all(i == vocab.mask or i in tokens for i in ids[1:-1])
     assert abs(blanks / (300 * len(tokens)) - 0.1) < 0.02  # whole words, a mask for each piece
+
+
+def test_documents_in_mbart_s_layout_keep_their_symbols(
+    example: Callable[..., Example], context: CollateContext, vocab: CharVocab
+) -> None:
+    """End symbols and the language stand where they stood; no word leaves its sentence."""
+    keys = {"source": "src_text", "source_suffix": "src_lang", "source_lines": True,
+            "begin": "tgt_lang", "end": "begin"}  # fmt: skip
+    lines = ("ein haus ein haus", "drei affen drei")
+    row = example(src_text="\n".join((lines[0], "", lines[1])), tgt_text="a house\ntwo")
+    plain: Any = build_objective({"name": "cross_entropy", **keys})
+    noised = build_objective({"name": "noised_translation", **keys, "blank": 0.3})
+    changed = 0
+    for seed in range(20):
+        item = Item(example=row, rng=np.random.default_rng(seed))
+        batch: Any = noised.collate([item], context)
+        *ids, tag = batch.source.data[0].tolist()
+        assert tag == vocab.tag("de") and ids[-1] == vocab.eos and ids.count(vocab.eos) == 2
+        middle = ids.index(vocab.eos)
+        for line, part in zip(lines, (ids[:middle], ids[middle + 1 : -1]), strict=True):
+            assert {*part} <= {*vocab.encode(line), vocab.mask}
+        assert len(ids) + 1 <= noised.size(row, context).tokens
+        changed += batch.source.data[0].tolist() != task.source_ids(row, plain.config, context)
+    assert changed > 15
 
 
 def test_bad_settings() -> None:

@@ -29,6 +29,10 @@ TASKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {**SIZES, "name": "text_transformer", "norm": "pre"},
         {"name": "cross_entropy", "source": "src_text"},
     ),
+    "bart_mt": (
+        {**SIZES, "name": "bart_mt", "source_layers": 1},
+        {"name": "cross_entropy", "source": "src_text"},
+    ),
     "st": (SPEECH, {"name": "cross_entropy", "prefix": "tgt_lang"}),
     "asr": (SPEECH, {"name": "cross_entropy", "target": "src_text", "prefix": "asr"}),
     "conv2d": ({**SPEECH, "subsampler": "conv2d", "conv_channels": 8}, {"name": "cross_entropy"}),

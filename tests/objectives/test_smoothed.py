@@ -37,6 +37,17 @@ def test_value_and_gradient(
     assert int(correct) == int((logits.argmax(1) == labels).sum())
 
 
+def test_the_smoothing_of_fairseq_is_a_little_more_of_ours() -> None:
+    """``(1 - e - e / (V - 1)) nll + e / (V - 1) sum_v -log p(v)``."""
+    torch.manual_seed(1)
+    logits, labels, e = torch.randn(6, 9, dtype=torch.float64), torch.arange(6), 0.1
+    log_probs = logits.log_softmax(1)
+    nll = F.nll_loss(log_probs, labels, reduction="sum")
+    theirs = (1 - e - e / 8) * nll - e / 8 * log_probs.sum()
+    torch.testing.assert_close(smoothed_cross_entropy(logits, labels, e * 9 / 8)[0], theirs)
+    assert not torch.isclose(smoothed_cross_entropy(logits, labels, e)[0], theirs)
+
+
 def test_gradcheck() -> None:
     logits = torch.randn(4, 5, dtype=torch.float64, requires_grad=True)
     labels = torch.tensor([0, 4, 2, 2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,9 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from stk.config.run import BatchConfig, RunConfig, StreamConfig
+from stk.config.strict import build, load_mapping
 from stk.data.batch import Item
 from stk.data.example import Example
 from stk.data.packing import pack_documents
+from stk.data.stream import Stream
 from stk.data.vocab import CharVocab
 from stk.errors import StkError
 from stk.models.registry import build_model
@@ -158,9 +162,16 @@ def test_plain_and_tagged_layouts(
         assert torch.equal(ours.target.labels, theirs.target.labels)
 
 
-def test_weight_of_auto_encoding_falls() -> None:
-    schedule = {"auto": ((0, 1.0), (100000, 0.1), (300000, 0.0))}
-    found = [scalars_at(schedule, step)["auto"] for step in (0, 50000, 100000, 300000)]
+def test_weight_of_auto_encoding_falls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the recipe's own configuration has it, at the paper's length."""
+    monkeypatch.setenv("UNMT_THIRD", "100000")
+    unmt = Path(__file__).parents[2] / "recipes/bible_mt/conf/unmt.yaml"
+    changes = ["schedule.total=300000", "training.max_updates=300000"]
+    config = build(RunConfig, load_mapping(unmt, changes))
+    weights = {stream.name: stream.objective.get("weight", 1.0) for stream in config.streams}
+    assert weights["denoise-first"] == weights["denoise-second"] == "denoising"
+    assert weights["back-first"] == weights["back-second"] == 1.0
+    found = [scalars_at(config.scalars, step)["denoising"] for step in (0, 50000, 100000, 300000)]
     assert found == pytest.approx([1.0, 0.55, 0.1, 0.0])
 
 
@@ -189,6 +200,45 @@ def test_mrasp_touches_the_source_alone(
     (tmp_path / "de-en.tsv").write_text("")
     with pytest.raises(StkError, match=r"de-en\.tsv: the lexicon is empty"):
         build_objective(named).require(items[0].example)  # before the first update
+
+
+def test_mrasp_draws_follow_from_seed_epoch_and_row(
+    context: CollateContext, vocab: CharVocab, tmp_path: Path
+) -> None:
+    """Whoever loads a row, in whatever batch; new in every epoch; 0.3 of the words, evenly."""
+    (tmp_path / "de-en.tsv").write_text("haus\thouse\nhaus\ttwo\nhaus\ttree\n")
+    (tmp_path / "de-fr.tsv").write_text("haus\tensei\n")
+    manifest = tmp_path / "train.jsonl"
+    row = {"src_text": " ".join(["haus"] * 50), "src_lang": "de", "tgt_text": "a", "tgt_lang": "en"}
+    manifest.write_text("".join(json.dumps({"id": str(i), **row}) + "\n" for i in range(20)))
+    lexicons = {f"de-{code}": str(tmp_path / f"de-{code}.tsv") for code in ("en", "fr")}
+    named = {"name": "mrasp", "source": "src_text", "lexicons": lexicons}
+    config = StreamConfig(
+        name="pairs",
+        manifests=(str(manifest),),
+        objective=named,
+        batch=BatchConfig(max_examples=20),
+    )
+
+    def sources(rows: list[int], seed: int = 1, epoch: int = 0) -> list[str]:
+        stream = Stream(config, build_objective(named), context)  # a new one every time
+        batch, _ = stream.load(np.array(rows), seed=seed, epoch=epoch)
+        assert isinstance(batch, SequenceBatch)
+        return [vocab.decode(ids) for ids in batch.source.data.tolist()]
+
+    every = sources(list(range(20)))
+    assert sources([7, 3, 11]) == [every[7], every[3], every[11]]
+    assert sources([3]) == [every[3]]
+    assert len(set(every)) == 20  # alike rows draw apart
+    for other in (sources(list(range(20)), epoch=1), sources(list(range(20)), seed=2)):
+        assert not set(other) & set(every)
+    words = Counter(word for epoch in range(4) for text in sources(list(range(20)), epoch=epoch)
+                    for word in text.split())  # fmt: skip
+    total = sum(words.values())
+    assert total == 4000 and set(words) == {"haus", "house", "two", "tree", "ensei"}
+    assert abs(1 - words["haus"] / total - 0.3) < 0.03  # four deviations
+    for word, share in (("ensei", 1 / 2), ("house", 1 / 6), ("two", 1 / 6), ("tree", 1 / 6)):
+        assert abs(words[word] / (total - words["haus"]) - share) < 0.06
 
 
 def test_packs_never_cross_documents(example: Callable[..., Example], vocab: CharVocab) -> None:

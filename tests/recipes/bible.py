@@ -56,6 +56,7 @@ def write_packages(root: Path) -> None:
         texts = [" ".join(words[int(i)] for i in pick).capitalize() + "." for pick in picks]
         body = "".join(f'<p id="par_{i}">{text}</p>\n' for i, text in enumerate(texts))
         menu = '<p id="menu">File - Open</p><p id="code">x = 1 + (2 * 3) - f(4)/2</p>'
+        menu += '<p id="same">This was translated into no language.</p>'
         page = root / f"usr/share/libreoffice/help/{name}/text/shared/page.html"
         page.parent.mkdir(parents=True)
         page.write_text(f"<html><body><h1>no id</h1>{body}{menu}</body></html>", "utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +16,16 @@ import make_sets
 import mixture
 import other_text
 import pytest
+import reads_source
 import score_table
+import torch
 import verse_split
 from bible import write_bible, write_packages
 from recipe_runs import copy_of_recipes, run
 
 from stk.config.strict import load_mapping
+from stk.data.batch import Source
+from stk.data.example import Example
 from stk.data.lexicon import load_lexicon
 from stk.data.manifest import read_manifest
 from stk.data.normalise import normalise
@@ -96,13 +101,21 @@ def test_pairs_and_halves(data: Path) -> None:
     (row, *_) = there
     assert row.src_lang == "ro" and row.tgt_lang == "en" and row.tgt_text
     assert "(" not in row.src_text  # numbers of other countings are gone
-    assert not (bible / "pairs/es-it/train.jsonl").exists()
+    for pair in ("es-it", "it-es"):  # both ways are decoded; neither is trained with
+        assert (bible / f"pairs/{pair}/test.jsonl").exists()
+        assert not (bible / f"pairs/{pair}/train.jsonl").exists()
     halves = [
         {place(r.id) for r in read_manifest(bible / f"halves/{x}.jsonl")} for x in ("es", "it")
     ]
     assert halves[0] and halves[1] and halves[0].isdisjoint(halves[1])
     doc = {row.doc for row in read_manifest(bible / "mono/en.jsonl")}
     assert {f"{version}.1.{chapter}" for version in "4k3" for chapter in range(1, 11)} == doc
+
+
+def test_back_translation_has_its_reverse_pair_without_english() -> None:
+    pairs = replace(PLAN, low="de-fr").pairs()
+    assert pairs["de-fr"] == pairs["fr-de"] == 50
+    assert pairs["en-de"] is pairs["ro-en"] is None
 
 
 def test_mixtures(data: Path) -> None:
@@ -113,6 +126,9 @@ def test_mixtures(data: Path) -> None:
     everything = {row.src_lang for row in read_manifest(data / "vocab.jsonl")}
     assert everything == {*PLAN.languages, "it", "tl"}
     assert {row.doc for row in mono} >= {"help/shared/page"}  # texts: all
+    assert {file.name for file in (data / "pretrain").iterdir()} == {
+        f"{name}{kind}.jsonl" for name in ("", "valid-") for kind in ("mono", "multi")
+    }
     low = sum(row.src_lang == "ro" for row in multi)
     assert low > 30  # the temperature lifts the small pair
 
@@ -136,6 +152,9 @@ def test_help_and_everyday_sentences(downloads: Path, data: Path) -> None:
     assert len(rows) == 60 and rows[0].src_lang == "en" and rows[0].tgt_text
     (row,) = everyday.read_everyday(downloads / "debian")
     assert (row.src_text, row.tgt_text) == ("The house is big.", "Das Haus ist groß.")
+    german = [Example(id=f"{i}", src_text=f"Text {i}.", tgt_text="Satz.") for i in range(400)]
+    sides = other_text.apart(german, Counter())  # every side would have some
+    assert sides["test"] and not sides["dev"] and not sides["train"]
     english: dict[str, set[str]] = {}
     for file in (data / "pairs-other").rglob("*.jsonl"):
         found = {normalise(str(r.src_text), "lower-nopunct") for r in read_manifest(file)}
@@ -172,6 +191,8 @@ def test_faults(downloads: Path, tmp_path: Path) -> None:
     for changes, what in (
         ({"low": "xx-en"}, "no version in 'xx'"),
         ({"exotic": "it-de"}, "pre-training sees a side"),
+        ({"close": "en-ro"}, "the close pair en-ro is also trained with its pairs"),
+        ({"low": "it-es"}, "the close pair es-it is also trained with its pairs"),
         ({"longest": 4}, "no text is left for mono/en"),
     ):
         plan = make_sets.Plan(**{**vars(PLAN), **changes})
@@ -204,9 +225,21 @@ def test_table(tmp_path: Path) -> None:
         "\nkind of book, accuracy in percent, tuned on English\n\n"
         "| training | en | de |\n|---|---|---|\n| classes, seed 2 | 87.5 | 50.0 |\n"
     )
+    for seed in (1, 2):
+        lost = {"direct": {"own": 4.0 + seed, "other": 4.5 + seed}}
+        (tmp_path / f"seed{seed}/listening.json").write_text(json.dumps(lost))
+    score_table.main(["--work", str(tmp_path), "--seeds", "1", "2", "--out", str(out)])
+    assert "| direct | 5.50 ± 0.71 | 6.00 ± 0.71 | 0.50 ± 0.00 |" in out.read_text()
     assert "| tune-mrasp | 9.5 ± 0.7 | +5.5 ± 0.7 | 0.001, 0.001 | 47.5 ± 3.5 |" in text
     with pytest.raises(StkError, match="no scores there"):
         score_table.main(["--work", str(out.parent), "--seeds", "3", "--out", str(out)])
+
+
+def test_another_rows_source() -> None:
+    source = Source(data=torch.tensor([[5, 6], [7, 0]]), lengths=torch.tensor([2, 1]))
+    other = reads_source.of_another_row(source)
+    assert other.data.tolist() == [[7, 0], [5, 6]] and other.lengths.tolist() == [1, 2]
+    assert other.languages is None
 
 
 def test_options_are_checked(tmp_path: Path) -> None:
@@ -226,12 +259,87 @@ def test_options_are_checked(tmp_path: Path) -> None:
 def test_one_pretraining_for_several_seeds(tmp_path: Path) -> None:
     script = copy_of_recipes(tmp_path) / "bible_mt/run.sh"
     for option, seeds in (((), "23"), (("--pretrain-seed", "2"), "2")):
-        done = run(script, "--list", "--seeds", "2 3", *option, programs=tmp_path / "bin")
-        assert done.returncode == 0, done.stderr
-        stages = [line.split()[1] for line in done.stdout.splitlines()]
+        stages = listed(script, "--seeds", "2 3", *option)
         assert [name for name in stages if name.startswith("mass-")] == [f"mass-{x}" for x in seeds]
         assert [name for name in stages if "tune-mass" in name] == ["tune-mass-2", "tune-mass-3"]
         assert stages.count("similarity-2") == 1
+
+
+def listed(script: Path, *options: str) -> list[str]:
+    """The stages that are declared with these options."""
+    done = run(script, "--list", *options, programs=script.parent / "bin")
+    assert done.returncode == 0, done.stderr
+    return [line.split()[1] for line in done.stdout.splitlines()]
+
+
+def test_systems_declare_what_they_need(tmp_path: Path) -> None:
+    script = copy_of_recipes(tmp_path) / "bible_mt/run.sh"
+    every = {f"{name}-1" for name in ("mlm", "clm", "tlm", "mbart", "mass", "mrasp", "mrasp-plain")}
+    for systems, needed in (
+        ("exotic", {"mrasp-1"}),
+        ("unmt classes", {"mlm-1"}),
+        ("bt", {"mrasp-1"}),
+        ("kd", {"mrasp-1"}),
+        ("more", {"clm-1", "tlm-1"}),
+    ):
+        stages = listed(script, "--systems", systems, "--exotic-from", "mrasp")
+        assert every & set(stages) == needed
+        assert ("book-classes" in stages) == ("classes-1" in stages)
+        assert ("direct-1" in stages) == (systems not in ("exotic", "unmt classes"))
+
+
+def declared(script: Path, expression: str, *options: str) -> list[str]:
+    """Lines that bash writes for an expression once all stages are declared."""
+    text = script.read_text()
+    assert text.endswith("\nrun_stages\n")
+    other = script.with_name("declared.sh")
+    other.write_text(text.removesuffix("run_stages\n") + expression + "\n")
+    done = run(other, *options, programs=script.parent / "bin")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_stages_read_their_configurations_bases(tmp_path: Path) -> None:
+    script = copy_of_recipes(tmp_path) / "bible_mt/run.sh"
+    lines = declared(
+        script,
+        'for one in "${STAGE_NAMES[@]}"; do echo "$one" ${STAGE_INPUTS[$one]}; done',
+        *("--systems", "all", "--size", "xs"),
+    )
+    inputs = {name: set(files) for name, *files in map(str.split, lines)}
+    for stage, files in (
+        ("mass-1", "mass mbart size/nmt-xs"),
+        ("mrasp-1", "mrasp mrasp-plain size/nmt-xs"),
+        ("tlm-1", "tlm mlm size/lm-xs"),
+        ("unmt-lm-1", "unmt-lm mlm size/lm-xs"),
+        ("tune-mlm-1", "tune-lm direct size/nmt-xs"),
+        ("direct-1", "direct size/nmt-xs"),
+        ("classes-1", "classes classes-direct size/lm-xs"),
+        ("unmt-1", "unmt direct size/nmt-xs"),
+    ):
+        names = {*files.split(), files.split()[-1].replace("-xs", "-s")}  # xs is built on s
+        assert {file for file in inputs[stage] if file.startswith("conf/")} == {
+            f"conf/{name}.yaml" for name in names
+        }
+
+
+def test_substitution_has_the_lexicons_of_all_languages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = copy_of_recipes(tmp_path) / "bible_mt/run.sh"
+    call = 'eval "set -- ${STAGE_CALL[mrasp-1]}"; printf "%s\\n" "${@: -1}"'
+    (line,) = declared(script, call, "--languages", "ro en de it", "--size", "xs")
+    name, _, value = line.partition("=")
+    monkeypatch.setenv(name, value)
+    found = load_mapping(CONF / "mrasp.yaml")["streams"][1]["objective"]["lexicons"]
+    ways = [way for lang in ("ro", "de", "it") for way in (f"en-{lang}", f"{lang}-en")]
+    assert found == {way: f"exp/xs/data/lexicons/{way}.tsv" for way in ways}
+
+
+def test_language_models_are_judged_by_language() -> None:
+    for name in ("mlm", "clm", "tlm"):
+        for stream in load_mapping(CONF / f"{name}.yaml")["validation"]["streams"]:
+            assert stream["group_by"] == ["src_lang"]
 
 
 @pytest.mark.slow
@@ -253,7 +361,14 @@ def test_everything_at_size_tiny(tmp_path: Path, downloads: Path, warm: Path) ->
     assert "| mrasp, seed 1 | en-de |" in written
     assert "| before training, seed 1 | en-de |" in written
     assert "| classes-direct, seed 1 |" in written and "| classes, seed 1 |" in written
+    for pair in ("es-it", "it-es"):
+        assert f"unsupervised-{pair}, seeds 1, copy is the baseline" in written
+    judged = (work / "seed1/tlm/metrics.jsonl").read_text()
+    assert all(f'"{key}/ro/perplexity"' in judged for key in ("dev", "dev-pairs"))
     assert (work / "seed1/similarity/mrasp.png").stat().st_size > 10000
+    listened = json.loads((work / "seed1/listening.json").read_text())
+    assert set(listened) >= {"direct", "tune-mlm", "tune-mrasp"}
+    assert all(0 < one["own"] < 20 and 0 < one["other"] < 20 for one in listened.values())
     assert (work / "seed1/unmt-curve.png").stat().st_size > 5000
     tagged = [json.loads(line) for line in (work / "seed1/made/round1.jsonl").open()]
     originals = {row.src_text for row in read_manifest(work / "data/bible/mono/en.jsonl")}

@@ -210,6 +210,26 @@ def test_scripts_parse(path: Path) -> None:
     assert path.name != "run.sh" or os.access(path, os.X_OK)
 
 
+def test_what_was_averaged_before_is_replaced(tmp_path: Path) -> None:
+    """A stage killed after it had averaged goes on; stk-average writes to no place taken."""
+    script = tmp_path / "run.sh"
+    script.write_text(
+        f"""source {RECIPES}/common/recipe.sh
+stk-average() {{ [[ ! -e $5 ]] || exit 7; mkdir "$5"; echo "$@" >"$5/call"; }}
+average_last run 3 averaged
+touch averaged/stale
+average_last run 3 averaged
+"""
+    )
+    for update in (1, 2):
+        (tmp_path / f"run/checkpoints/update-{update}").mkdir(parents=True)
+    done = subprocess.run(["bash", str(script)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "averaging 2 checkpoints, not 3" in done.stdout
+    assert [path.name for path in (tmp_path / "averaged").iterdir()] == ["call"]
+    assert (tmp_path / "averaged/call").read_text() == "run --last 2 --output averaged\n"
+
+
 def test_measure_counts_children(tmp_path: Path) -> None:
     import json
     import sys

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from stk.cli.data import main
 from stk.config.run import RunConfig
@@ -14,7 +15,13 @@ from stk.config.strict import build
 from stk.data.vocab import CharVocab
 from stk.errors import StkError
 from stk.models.registry import build_model
-from stk.reports.embeddings import embedding_table, principal_plane, similarity, word_vectors
+from stk.reports.embeddings import (
+    correlation,
+    embedding_table,
+    principal_plane,
+    similarity,
+    word_vectors,
+)
 
 
 @pytest.fixture
@@ -52,6 +59,27 @@ def test_models_of_sound_have_no_table() -> None:
     assert embedding_table(model).shape == (11, 8)
     with pytest.raises(StkError, match="looks no tokens up"):
         embedding_table(torch.nn.Linear(2, 2))
+
+
+def test_correlation_with_scores(vocab: CharVocab) -> None:
+    """Pearson's, against its formula; scores that rise with the cosine give 1."""
+    table = torch.randn(len(vocab), 6, generator=torch.Generator().manual_seed(1))
+    pairs = [("a", "b"), ("c", "d"), ("ab", "cd"), ("a", "d")]
+    firsts, seconds = (word_vectors([p[i] for p in pairs], vocab, table) for i in (0, 1))
+    cosines = torch.cosine_similarity(firsts, seconds).double()
+    scores = torch.tensor([1.0, 4.0, 0.5, 2.0], dtype=torch.float64)
+    x, y = cosines - cosines.mean(), scores - scores.mean()
+    expected = float((x * y).sum() / (x.norm() * y.norm()))
+
+    def found(values: Tensor) -> float:
+        triples = [(*pair, float(value)) for pair, value in zip(pairs, values, strict=True)]
+        return correlation(triples, vocab, table)
+
+    assert found(scores) == pytest.approx(expected)
+    assert found(3 * cosines + 2) == pytest.approx(1.0)
+    assert found(-cosines) == pytest.approx(-1.0)
+    with pytest.raises(StkError, match="1 scored pairs are too few"):
+        correlation([("a", "b", 1.0)], vocab, table)
 
 
 def test_command(tmp_path: Path, vocab: CharVocab, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,6 +123,23 @@ def test_command(tmp_path: Path, vocab: CharVocab, capsys: pytest.CaptureFixture
     pairs = [("a", "b"), ("c", "d"), ("ab", "cd")]
     cosine = similarity(pairs, vocab, untrained).cosine
     assert before["checkpoint"] == "before training" and before["cosine"] == cosine
+    scored = tmp_path / "scored.tsv"
+    scored.write_text("a\tb\t3.5\n\na b\tc\t0\nd\tcd\t-1e1\n")
+    judged = ["similarity", "--scored", str(scored), "--out", str(out), "--checkpoint", *runs]
+    capsys.readouterr()
+    assert main(judged) == 0
+    assert f"{runs[0]}: {scored}: Pearson " in capsys.readouterr().out
+    figures = json.loads(out.read_text())
+    assert not figures["lexicons"] and [f["pairs"] for f in figures["scored"]] == [3, 3]
+    assert figures["scored"][0]["pearson"] != figures["scored"][1]["pearson"]
+    for bad in ("a\tb", "a\tb\tmuch", "a\tb\tnan", "a\t \t1", "a\tb\t1\t2"):
+        scored.write_text(f"a\tb\t1\n{bad}\n")
+        assert main(judged) == 1
+        assert f"{scored}:2: no scored pair of words (word<TAB>word" in capsys.readouterr().err
+    scored.write_text("a\tb\t1\nc\td\t1\n")
+    assert main(judged) == 1 and "all scores are equal" in capsys.readouterr().err
+    assert main(["similarity", "--checkpoint", *runs]) == 1
+    assert "no pairs of words to compare" in capsys.readouterr().err
     assert main([*arguments, "--checkpoint", runs[0], "--view", "tgt"]) == 1
     assert "no view 'tgt' (--view takes src)" in capsys.readouterr().err
     lexicon.write_text("")

@@ -37,9 +37,11 @@ class Plan:
 
     Attributes:
         languages: of pre-training; each but English is paired with English.
-        low: the low-resource pair, such as ``ro-en``; cut to ``verses``, in pre-training too.
+        low: the low-resource pair, such as ``ro-en``, and the way back, which back-translation
+            needs; both cut to ``verses``, in pre-training too.
         exotic: a pair of two languages that pre-training never sees; cut to ``verses``.
-        close: the pair of unsupervised translation.
+        close: the pair of unsupervised translation, tested both ways; nothing is trained with
+            its pairs.
         verses: training verses of ``low`` and of ``exotic``.
         longest: words of a verse at most.
     """
@@ -59,7 +61,9 @@ class Plan:
         for lang in seen:
             cut = self.verses if frozenset((lang, "en")) == low else None
             found |= {f"{lang}-en": cut, f"en-{lang}": cut}
-        return found | {self.low: self.verses, self.exotic: self.verses, self.close: 0}
+        for pair, verses in ((self.low, self.verses), (self.close, 0)):
+            found |= {pair: verses, turned(pair): verses}
+        return found | {self.exotic: self.verses}
 
     def check(self, known: Iterable[str]) -> None:
         """Raise unless the languages are there and the pairs are what their names promise.
@@ -76,6 +80,12 @@ class Plan:
                 raise StkError(f"{pair!r} does not name two languages", mend="such as ro-en")
         if set(self.exotic.split("-")) & set(self.languages):
             raise StkError(f"pre-training sees a side of the exotic pair {self.exotic}")
+        english = {f"{lang}-en" for lang in self.languages}
+        if {self.close, turned(self.close)} & {self.low, self.exotic, *english}:
+            raise StkError(
+                f"the close pair {self.close} is also trained with its pairs",
+                mend="give --close a pair without English that is neither --low nor --exotic",
+            )
 
 
 class Maker:
@@ -149,6 +159,11 @@ class Maker:
         first = language == pair.split("-")[0]
         rows = self.monolingual(language, "train")
         return [row for row in rows if (chance(verse_of(row), "half") < 0.5) == first]
+
+
+def turned(pair: str) -> str:
+    """A pair the other way round."""
+    return "-".join(reversed(pair.split("-")))
 
 
 def name(version: Version, verse: Verse) -> str:

@@ -95,9 +95,6 @@ def make(data: Path, languages: Sequence[str], rows: int, temperature: float) ->
     for path, found in drawn.items():
         write_manifest(data / f"{path}.jsonl", found)
     others = [lang for lang in languages if lang != "en"]
-    for lang in languages:
-        found = first([bible / f"mono-dev/{lang}.jsonl"], VALIDATED)
-        write_manifest(data / f"pretrain/valid-{lang}.jsonl", found)
     ways = [bible / f"pairs/{lang}-en/dev.jsonl" for lang in others]
     write_manifest(data / "pretrain/valid-multi.jsonl", first(ways, VALIDATED))
     mono_ways = [bible / f"mono-dev/{lang}.jsonl" for lang in languages]

@@ -10,7 +10,7 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -48,6 +48,25 @@ def guesser_from(bible: Path) -> LanguageGuesser:
     return LanguageGuesser(texts)
 
 
+def apart(rows: Sequence[Example], left_out: Counter[str]) -> dict[str, list[Example]]:
+    """Side -> its rows: ``test``, ``dev``, ``train``.
+
+    A German text may stand beside two English ones that fall on different sides: the row of the
+    later side goes.
+
+    Args:
+        rows: distinct pairs.
+        left_out: gets the number left out, under ``in another split``.
+    """
+    sides: dict[str, list[Example]] = {}
+    taken: list[Example] = []
+    for side in (*SHARES, "train"):
+        own = (row for row in rows if side_of(row) == side)
+        sides[side] = list(without_shared(own, taken, left_out))
+        taken += sides[side]
+    return sides
+
+
 def make(package: Path, bible: Path, out: Path, longest: int) -> dict[str, object]:
     """Write the pairs of every language; return what was counted."""
     guesser = guesser_from(bible)
@@ -66,10 +85,7 @@ def make(package: Path, bible: Path, out: Path, longest: int) -> dict[str, objec
         clean = list(
             without_shared(distinct(cleaning(rows), cleaning.left_out), held, cleaning.left_out)
         )
-        sides = {side: [r for r in clean if side_of(r) == side] for side in ("train", *SHARES)}
-        tested = [row for side in SHARES for row in sides[side]]
-        # A German text may stand beside two English ones, which fall on different sides.
-        sides["train"] = list(without_shared(sides["train"], tested, cleaning.left_out))
+        sides = apart(clean, cleaning.left_out)
         counts = Counter({side: len(found) for side, found in sides.items()})
         if not counts["train"]:
             raise StkError(f"no text is left for en-{language}", mend="raise --longest")

@@ -59,6 +59,12 @@ def spread(values: Sequence[float], sign: str = "") -> str:
     return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
+def fine(values: Sequence[float]) -> str:
+    """Mean of losses over seeds, and the standard deviation where there are several."""
+    mean = f"{statistics.mean(values):.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
 def markdown(name: str, by_seed: dict[int, dict[str, Any]]) -> str:
     """One table."""
     first = next(iter(by_seed.values()))
@@ -92,6 +98,23 @@ def similarities(work: Path, seeds: Sequence[int]) -> str:
                 cells = (model, lexicon, row["pairs"], *cosines)
                 lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) if len(lines) > 2 else ""
+
+
+def listened(work: Path, seeds: Sequence[int]) -> str:
+    """Loss a token with the own source and with another row's, means over seeds, a system a row."""
+    files = [work / f"seed{seed}" / "listening.json" for seed in seeds]
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+    if not found:
+        return ""
+    lines = [
+        "| translator | loss, own source | loss, another row's | difference |",
+        "|---|---|---|---|",
+    ]
+    for name in found[0]:
+        own, other = ([each[name][key] for each in found] for key in ("own", "other"))
+        gain = [b - a for a, b in zip(own, other, strict=True)]
+        lines.append(f"| {name} | " + " | ".join(fine(x) for x in (own, other, gain)) + " |")
+    return "\n".join(lines)
 
 
 def classified(work: Path, seeds: Sequence[int]) -> str:
@@ -134,7 +157,7 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(argv)
     parts = [markdown(name, found) for name, found in read(options.work, options.seeds).items()]
-    parts += [show(options.work, options.seeds) for show in (similarities, classified)]
+    parts += [show(options.work, options.seeds) for show in (similarities, listened, classified)]
     if not any(parts):
         raise StkError("no scores there", file=options.work, mend="run the stages before")
     text = "\n\n".join(filter(None, parts))

@@ -32,7 +32,8 @@ def infill(
         generator: the row's own.
         symbols: of the vocabulary.
         rate: share of words; 0.3 in BART, 0.35 in mBART.
-        mean: of the Poisson distribution of lengths, above 0.
+        mean: of the Poisson distribution of lengths, above 0. BART's paper has 3; the command
+            published for it in fairseq and mBART have 3.5, the default here.
         random_share: of spans that become a random token instead of the mask.
 
     Returns:
