@@ -47,8 +47,12 @@ done
 for one in "$low" "$exotic" "$close"; do
     [[ $one =~ ^[a-z]+-[a-z]+$ ]] || die "'$one' does not name a pair (such as ro-en)"
 done
+ratio=1.5 # of the longer side of a synthetic pair to the shorter one, at most
 case $size in
-tiny) : "${updates:=10}" "${tune_updates:=10}" ;;
+tiny) # what such a model writes has any length
+    : "${updates:=10}" "${tune_updates:=10}"
+    ratio=1000
+    ;;
 xs) : "${updates:=600}" "${tune_updates:=200}" ;;
 s) : "${updates:=2000}" "${tune_updates:=1200}" ;;
 m) : "${updates:=40000}" "${tune_updates:=20000}" ;;
@@ -189,7 +193,7 @@ back_translate() {
     stk-decode --checkpoint "$run/averaged/$3" --task translation --beam 1 \
         --manifest "$run/made/$2-text.jsonl" --output "$run/made/$2-decoded.jsonl"
     stk-data synthetic "$run/made/$2-text.jsonl" "$run/made/$2-decoded.jsonl" \
-        "$run/made/$2.jsonl" --side source
+        "$run/made/$2.jsonl" --side source --ratio "$ratio"
 }
 
 # iterate SEED: a second round, whose sources are from a reverse model that was itself trained
@@ -203,7 +207,7 @@ iterate() {
         --manifest "$run/made/forward-text.jsonl" \
         --output "$run/made/forward-decoded.jsonl"
     stk-data synthetic "$run/made/forward-text.jsonl" \
-        "$run/made/forward-decoded.jsonl" "$run/made/forward.jsonl" --side source
+        "$run/made/forward-decoded.jsonl" "$run/made/forward.jsonl" --side source --ratio "$ratio"
     train "$1" reverse2 back-translated "$tune_updates" "PAIR=$reverse_low" SYNTHETIC=forward \
         MARK=bt "TRAIN=bible/pairs/$reverse_low/train"
     back_translate "$1" round2 reverse2
@@ -216,7 +220,7 @@ distill() {
     stk-decode --checkpoint "$run/averaged/tune-mrasp" --task translation --beam "$beam" \
         --manifest "$train" --output "$run/made/distilled-decoded.jsonl"
     stk-data synthetic "$train" "$run/made/distilled-decoded.jsonl" \
-        "$run/made/distilled.jsonl" --side target
+        "$run/made/distilled.jsonl" --side target --ratio "$ratio"
     mkdir -p "$WORK/data/distilled"
     cp "$run/made/distilled.jsonl" "$WORK/data/distilled/seed$1.jsonl"
     train "$1" sequence-distilled direct "$tune_updates" "PAIR=$low" "TRAIN=distilled/seed$1"
