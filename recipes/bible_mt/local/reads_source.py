@@ -49,13 +49,15 @@ def losses(path: Path) -> dict[str, float]:
         Stream(part, build_objective(part.objective), context)
         for part in loaded.config.validation.streams
     ]
+    if not streams:
+        raise StkError("the run has no validation streams", file=path, mend="name another")
+    key = f"{streams[0].name}/nll"
     encode = model.encode
     found = {}
     for name in ("own", "other"):
         if name == "other":
             model.encode = lambda source, **more: encode(of_another_row(source), **more)
         figures = validate_losses(model, streams, Context(), ALONE, "fp32", 0)
-        key = f"{streams[0].name}/nll" if streams else ""
         if key not in figures:
             raise StkError("validation has no loss a token", file=path, mend="name a translator")
         found[name] = figures[key]
