@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,22 +53,14 @@ def sample(
     if not prefixes:
         return []
     drawn = dataclasses.replace(config, beam=config.nbest)
-    return run_search(_Sampling(prefixes, limits, drawn, symbols, frames, generators), scorer)
+    return run_search(_Sampling(generators, prefixes, limits, drawn, symbols, frames), scorer)
 
 
 class _Sampling(Search):
     """Every hypothesis goes on by a token of its own; what has ended leaves an empty place."""
 
-    def __init__(
-        self,
-        prefixes: Sequence[Sequence[int]],
-        limits: Tensor,
-        config: DecodeConfig,
-        symbols: Symbols,
-        frames: Sequence[tuple[int, int]] | None,
-        generators: Sequence[np.random.Generator],
-    ) -> None:
-        super().__init__(prefixes, limits, config, symbols, frames)
+    def __init__(self, generators: Sequence[np.random.Generator], *search: Any) -> None:
+        super().__init__(*search)
         self.generators = generators
 
     def _candidates(self, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,10 +17,9 @@ from stk.models.text_transformer import (
     TextEncoder,
     TextTransformer,
     TextTransformerConfig,
-    draw_normal,
-    set_eps,
+    initialise,
+    new_decoder,
 )
-from stk.modules.decoder import Decoder
 from stk.modules.semantic import SemanticEncoder
 
 
@@ -91,12 +90,11 @@ class BartMt(EncoderDecoder):
         feature_dim: int | None = None,
     ) -> None:
         super().__init__(config)
-        embedding = config.embedding_shape
         self.source = TextEncoder(
             config.shape,
             config.source_layers,
             vocab_size(vocab_sizes, config.source_view),
-            embedding,
+            config.embedding_shape,
         )
         self.encoder = SemanticEncoder(
             config.shape,
@@ -105,17 +103,8 @@ class BartMt(EncoderDecoder):
             config.max_positions,
             normalize=config.embedding_norm,
         )
-        self.decoder = Decoder(
-            config.shape,
-            config.decoder_layers,
-            vocab_size(vocab_sizes, config.target_view),
-            embedding=embedding,
-            tied=config.tie != "none",
-            output_bias=config.output_bias,
-        )
-        set_eps(self, config.norm_eps)
-        if config.init_std is not None:
-            draw_normal(self, config.init_std)
+        self.decoder = new_decoder(config, vocab_size(vocab_sizes, config.target_view))
+        initialise(self, config)
 
     def encode(self, source: Source) -> Encoded:
         """Encode ``source.data (B, S)`` int64 ids of ``source_view``; states are ``(B, S, D)``.

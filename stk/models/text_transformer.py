@@ -167,14 +167,7 @@ class TextTransformer(EncoderDecoder):
             source_size,
             config.embedding_shape,
         )
-        self.decoder = Decoder(
-            config.shape,
-            config.decoder_layers,
-            target_size,
-            embedding=config.embedding_shape,
-            tied=config.tie != "none",
-            output_bias=config.output_bias,
-        )
+        self.decoder = new_decoder(config, target_size)
         if config.tie == "all":
             if source_size != target_size:
                 raise StkError(
@@ -185,9 +178,7 @@ class TextTransformer(EncoderDecoder):
             self.encoder.embedding = self.decoder.embedding
         if config.ctc_layer is not None:
             self.add_ctc(vocab_size(vocab_sizes, config.ctc_view), LengthFormula())
-        set_eps(self, config.norm_eps)
-        if config.init_std is not None:
-            draw_normal(self, config.init_std)
+        initialise(self, config)
 
     def encode(self, source: Source) -> Encoded:
         """Encode ``source.data (B, S)`` int64.
@@ -202,6 +193,25 @@ class TextTransformer(EncoderDecoder):
         if source.target_languages is None:
             return encoded
         return replace(encoded, extra={"target_languages": source.target_languages})
+
+
+def new_decoder(config: TextTransformerConfig, target_size: int) -> Decoder:
+    """The decoder that a configuration describes, for ``target_size`` tokens."""
+    return Decoder(
+        config.shape,
+        config.decoder_layers,
+        target_size,
+        embedding=config.embedding_shape,
+        tied=config.tie != "none",
+        output_bias=config.output_bias,
+    )
+
+
+def initialise(model: nn.Module, config: TextTransformerConfig) -> None:
+    """Give a built model the configuration's ``norm_eps``, and ``init_std`` if it has one."""
+    set_eps(model, config.norm_eps)
+    if config.init_std is not None:
+        draw_normal(model, config.init_std)
 
 
 def set_eps(model: nn.Module, eps: float) -> None:
