@@ -118,8 +118,8 @@ class EncoderDecoder(nn.Module, ABC):
 
     Attributes:
         config: what it was built from.
-        ctc_lengths: CTC length as a function of what the source counts (10 ms frames or tokens),
-            or None where the model has no CTC head. It holds no tensors.
+        ctc_lengths: CTC length as a function of what the source counts (10 ms frames, samples where
+            the model reads these, or tokens), or None without a CTC head. It holds no tensors.
     """
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -135,11 +135,17 @@ class EncoderDecoder(nn.Module, ABC):
         self.config = config
         self.ctc, self.ctc_lengths = None, None
 
-    def add_ctc(self, size: int, lengths: LengthFormula) -> None:
-        """Put the CTC head on; ``lengths`` gives its frames from those of the source."""
+    def add_ctc(self, size: int, lengths: LengthFormula, width: int | None = None) -> None:
+        """Put the CTC head on; ``lengths`` gives its frames from those of the source.
+
+        Args:
+            size: of the vocabulary, blank included.
+            lengths: frames as a function of what the source counts.
+            width: of the states it reads; None: the model's.
+        """
         inner = self.config.ctc_layer != self.config.encoder_layers
         normalize = inner and self.config.norm == "pre"
-        self.ctc = CtcHead(self.config.width, size, normalize=normalize)
+        self.ctc = CtcHead(width or self.config.width, size, normalize=normalize)
         self.ctc_lengths = lengths
 
     def with_ctc(self, states: Tensor, lengths: Tensor, tapped: Tensor | None) -> Encoded:

@@ -20,29 +20,35 @@ class Wav2Vec2TransformerConfig(TransformerConfig):
     """Configuration of :class:`Wav2Vec2Transformer`; all sizes but ``wave`` are the decoder's.
 
     ``wave`` is the wave encoder: at will a ``preset``, and keys of
-    :class:`stk.modules.wave_encoder.WaveShape`; ``encoder_layers`` is not read.
+    :class:`stk.modules.wave_encoder.WaveShape`; ``encoder_layers`` is not read but is its number of
+    layers. ``ctc_layer``, if any, is the last of these.
     """
 
-    encoder_layers: int = 1
+    encoder_layers: int = 1  # replaced
     wave: dict[str, Any] = field(default_factory=lambda: {"preset": "large"})
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "encoder_layers", wave_shape(self.wave).layers)
         super().__post_init__()
-        if self.ctc_layer is not None:
-            raise ValueError("ctc_layer: this model has no CTC head")
+        if self.ctc_layer not in (None, self.encoder_layers):
+            raise ValueError(
+                f"the CTC head sits on the last wave layer: ctc_layer is {self.encoder_layers}"
+            )
 
 
 class Wav2Vec2Transformer(EncoderDecoder):
     """Sound to text without an adaptor: the decoder attends to every step of the wave encoder.
 
-    Components, by prefix: ``encoder.`` (what ``encoder.`` is in wav2vec2), ``decoder.``. The
+    Components, by prefix: ``encoder.`` (what ``encoder.`` is in wav2vec2), ``decoder.``, at will
+    ``ctc.`` (the linear layer that Baevski et al. fine-tune wav2vec 2.0 for recognition with). The
     published runs are four: wav2vec 2.0; fine-tuning with the encoder frozen for the first 10,000
     updates; a new student on pseudo-labels beside as much gold, its input masked; fine-tuning of
     the student on gold.
 
     Args:
         config: sizes.
-        vocab_sizes: view name -> number of tokens; ``target_view`` is used.
+        vocab_sizes: view name -> number of tokens; ``target_view`` is used, and ``ctc_view`` with
+            a CTC head.
         feature_dim: 1.
 
     Attributes:
@@ -93,6 +99,9 @@ class Wav2Vec2Transformer(EncoderDecoder):
         )
         self.wave_lengths = self.encoder.extractor.lengths
         self.waveform_normalized = wave.normalized
+        if config.ctc_layer is not None:
+            heard = vocab_size(vocab_sizes, config.ctc_view)
+            self.add_ctc(heard, self.wave_lengths, width=wave.width)
 
     def encode(self, source: Source) -> Encoded:
         """Encode samples ``(B, N)``, masked where the source says so.
@@ -101,4 +110,5 @@ class Wav2Vec2Transformer(EncoderDecoder):
             StkError: the source is text, or a clip is shorter than the receptive field.
         """
         samples, lengths = samples_of("wav2vec2_transformer", source)
-        return Encoded(*self.encoder(samples, lengths, source.masked))
+        states, lengths = self.encoder(samples, lengths, source.masked)
+        return self.with_ctc(states, lengths, states)

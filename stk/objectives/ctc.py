@@ -110,6 +110,8 @@ def refuse_ctc(
     if config.source == "audio":
         speeds = context.augment.speed if context.augment is not None else ()
         extent = int(size.frames / max((1.0, *speeds)))
+        if context.wave_lengths is not None and context.frontend is not None:
+            extent = context.frontend.least_samples(extent)  # a model that counts samples
     else:
         extent = len(task.source_ids(example, config, context))
     frames, needed = context.ctc_lengths(extent), ctc_frames(ctc_ids(example, config, context))

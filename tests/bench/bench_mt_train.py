@@ -1,12 +1,15 @@
 """Training speed of the base text Transformer beside Hugging Face's Marian of its size.
 
-    python tests/bench/bench_mt_train.py [--threads 1] [--batches 3] [--dropout 0.1] [--csv FILE]
+    python tests/bench/bench_mt_train.py [--threads 1] [--batches 3] [--batching lengths|random]
+        [--dropout 0.1] [--csv FILE]
 
 Both models (Vaswani et al., 2017: 6 + 6 layers, 512/2048, 8 heads, one matrix for both embeddings
-and the output) have the same vocabulary and dropout, see the same batches in turn, as stk's loader
-cuts them, and do forward, cross-entropy, backward and a fused Adam step in fp32. stk's loss smooths
-its labels, Marian's does not. One call is a step on every batch; target tokens per second are
-printed below the times.
+and the output) have the same vocabulary and dropout, see the same batches in turn, and do forward,
+cross-entropy, backward and a fused Adam step in fp32. stk's loss smooths its labels, Marian's does
+not. Batches are those of stk's loader, sentences of like length together, or sentences at random,
+as in the Trainer of transformers unless it is told otherwise; stk computes nothing for padding, so
+that the two cases differ. One call is a step on every batch; target tokens per second are printed
+below the times.
 """
 
 from __future__ import annotations
@@ -32,8 +35,9 @@ from stk.objectives.task import TargetTokens
 Step = Callable[[SequenceBatch], None]
 
 
-def make_batches(count: int, max_tokens: int) -> list[SequenceBatch]:
-    """Batches as stk's loader cuts them, at most ``max_tokens`` padded tokens on the longer side.
+def make_batches(count: int, max_tokens: int, batching: str) -> list[SequenceBatch]:
+    """Batches of at most ``max_tokens`` padded tokens on the longer side: as stk's loader cuts them
+    (``lengths``), or of sentences one after another (``random``).
 
     Lengths are log-normal, and so are their ratios, with the deviation of 0.17 that English and
     German Bible verses have.
@@ -43,13 +47,27 @@ def make_batches(count: int, max_tokens: int) -> list[SequenceBatch]:
     target = (source * np.exp(draw.normal(0.0, 0.17, 4096))).clip(3, 120).astype(int)
     source = source.astype(int)
     tokens = np.maximum(source, target + 1).astype(np.int32)
-    costs = Costs(np.zeros_like(tokens), tokens, np.zeros_like(tokens))
-    plan = BatchPlan(costs, BatchConfig(max_tokens=max_tokens), seed=1, stream="mt")
+    if batching == "lengths":
+        costs = Costs(np.zeros_like(tokens), tokens, np.zeros_like(tokens))
+        plan = BatchPlan(costs, BatchConfig(max_tokens=max_tokens), seed=1, stream="mt")
+        cut = [list(rows) for rows in plan.epoch(0).batches[:count]]
+    else:
+        cut = _in_turn(tokens.tolist(), max_tokens, count)
     generator = torch.Generator().manual_seed(1)
-    return [
-        _batch([(int(source[i]), int(target[i])) for i in rows], generator)
-        for rows in plan.epoch(0).batches[:count]
-    ]
+    return [_batch([(int(source[i]), int(target[i])) for i in rows], generator) for rows in cut]
+
+
+def _in_turn(tokens: list[int], max_tokens: int, count: int) -> list[list[int]]:
+    """Batches of rows in their order, which is a random one."""
+    batches: list[list[int]] = [[]]
+    longest = 0
+    for row, length in enumerate(tokens):
+        longest = max(longest, length)
+        if longest * (len(batches[-1]) + 1) > max_tokens:
+            batches.append([])
+            longest = length
+        batches[-1].append(row)
+    return batches[:count]
 
 
 def _batch(pairs: list[tuple[int, int]], generator: torch.Generator) -> SequenceBatch:
@@ -115,6 +133,7 @@ def transformers_step(dropout: float) -> Step:
 def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batches", type=int, default=3)
     parser.add_argument("--max-tokens", type=int, default=1024, help="padded, on either side")
+    parser.add_argument("--batching", choices=("lengths", "random"), default="lengths")
     parser.add_argument("--dropout", type=float, default=0.1)
 
 
@@ -122,7 +141,7 @@ def main() -> None:
     """Run both models over the same batches in turn."""
     args = arguments(__doc__, _options)
     torch.manual_seed(1)
-    batches = make_batches(args.batches, args.max_tokens)
+    batches = make_batches(args.batches, args.max_tokens, args.batching)
     steps = {OURS: stk_step(args.dropout), "transformers Marian": transformers_step(args.dropout)}
     tokens = sum(len(batch.target.labels) for batch in batches if batch.target is not None)
 
@@ -131,8 +150,9 @@ def main() -> None:
 
     padded = sum(batch.target.inputs.data.numel() for batch in batches if batch.target is not None)
     share = f"{1 - tokens / padded:.0%} padding"
+    op = "mt_train" if args.batching == "lengths" else "mt_train, sentences at random"
     case = f"base, {tokens:,} target tokens, {share}, dropout {args.dropout}"
-    results = compare("mt_train", case, {name: over(step) for name, step in steps.items()}, args)
+    results = compare(op, case, {name: over(step) for name, step in steps.items()}, args)
     write(results, args)
     for result in results:
         print(f"{result.name}: {tokens / result.timing.median * 1000:.1f} target tokens/s")

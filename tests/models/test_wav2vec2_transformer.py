@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stk.config.run import AugmentConfig, FeatureConfig, FreezeConfig
-from stk.data.batch import Item, Source
+from stk.data.batch import Item, Padded, Source
 from stk.data.example import Example
 from stk.errors import StkError
 from stk.features.frontend import FrontEnd
@@ -20,6 +20,7 @@ from stk.models.wav2vec2 import Wav2Vec2
 from stk.models.wav2vec2_transformer import Wav2Vec2Transformer
 from stk.objectives import task
 from stk.objectives.base import CollateContext
+from stk.objectives.ctc import ctc_sums
 from stk.training.freeze import Freezer
 
 VOCAB = 31
@@ -51,6 +52,13 @@ def tiny(dtype: torch.dtype = torch.float64, **keys: Any) -> Wav2Vec2Transformer
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)
     return model.to(dtype).eval()
+
+
+def recogniser() -> Wav2Vec2Transformer:
+    torch.manual_seed(1)
+    model = build_model({**SMALL, "ctc_layer": 2}, {"tgt": VOCAB, "ctc": 9}, 1)
+    assert isinstance(model, Wav2Vec2Transformer)
+    return model.double().eval()
 
 
 def sound(dtype: torch.dtype = torch.float64) -> Source:
@@ -86,6 +94,33 @@ def test_the_memory_has_a_state_for_every_frame() -> None:
     frames = [model.wave_lengths(samples) for samples in SAMPLES]
     assert encoded.lengths.tolist() == frames == [27, 12, 1]
     assert encoded.states.shape == (3, 27, 24)  # the wave encoder's width, not the decoder's
+
+
+def test_a_ctc_head_reads_the_last_wave_layer() -> None:
+    model, source = recogniser(), sound()
+    encoded = model.encode(source)
+    assert encoded.ctc_logits is not None and encoded.ctc_lengths is not None
+    assert encoded.ctc_lengths.tolist() == [27, 12, 1]
+    # Of the wave encoder's width, under the names that other models' heads have.
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if name[:4] == "ctc."}
+    assert shapes == {"ctc.output.weight": (9, 24), "ctc.output.bias": (9,)}
+    assert model.ctc is not None and model.ctc_lengths is not None
+    torch.testing.assert_close(encoded.ctc_logits, model.ctc(encoded.states))
+    assert [model.ctc_lengths(samples) for samples in SAMPLES] == [27, 12, 1]
+    for row, length in enumerate(SAMPLES):
+        one = Source(source.data[row : row + 1, :length], source.lengths[row : row + 1])
+        alone = model.encode(one).ctc_logits
+        assert alone is not None
+        together = encoded.ctc_logits[row, : alone.shape[1]]
+        torch.testing.assert_close(together, alone[0], rtol=1e-9, atol=1e-9)
+
+
+def test_ctc_reaches_the_encoder_and_not_the_decoder() -> None:
+    model, source = recogniser(), sound()
+    encoded = model.encode(source)
+    ctc_sums(encoded, Padded.stack([[1, 2], [3], [4]]), "tokens", 1.0)["ctc"].value.backward()
+    moved = {name.split(".")[0] for name, p in model.named_parameters() if p.grad is not None}
+    assert moved == {"encoder", "ctc"}
 
 
 def test_sizes_as_published() -> None:
@@ -186,7 +221,11 @@ def test_what_it_refuses() -> None:
         tiny().encode(Source(torch.randn(1, 399).double(), torch.tensor([399])))
     with pytest.raises(StkError, match="reads samples"):
         build_model(SMALL, {"tgt": VOCAB}, 80)
-    with pytest.raises(StkError, match="ctc_layer"):
+    with pytest.raises(StkError, match="last wave layer: ctc_layer is 2"):
         tiny(ctc_layer=1)
+    with pytest.raises(StkError, match="ctc_layer must lie between 1 and 2"):
+        tiny(ctc_layer=3)
+    with pytest.raises(StkError, match="'ctc'"):
+        tiny(ctc_layer=2)
     with pytest.raises(ValueError, match="wave_mask_share"):
         AugmentConfig(wave_mask_share=1.0)

@@ -9,11 +9,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stk.config.run import AugmentConfig
+from stk.config.run import AugmentConfig, FeatureConfig
 from stk.data.batch import Padded
 from stk.data.example import Example
 from stk.errors import StkError
+from stk.features.frontend import FrontEnd
 from stk.models.outputs import Encoded
+from stk.modules.lengths import LengthFormula
 from stk.objectives.base import CollateContext
 from stk.objectives.ctc import ctc_frames, ctc_loss, ctc_sums
 from stk.objectives.registry import build_objective
@@ -97,6 +99,30 @@ def test_a_transcript_longer_than_the_ctc_length_is_refused(
     assert refuse("ein haussz") is not None
     fast = replace(context, augment=AugmentConfig(speed=(0.9, 1.0, 1.1)))
     assert refuse("ein hauszw", fast) is not None and refuse("ein haus", fast) is None
+
+
+def test_models_of_samples_are_judged_by_samples(
+    example: Callable[..., Example], context: CollateContext
+) -> None:
+    """4,000 samples are 12 states of a window of 400 and a step of 320."""
+    made = build_objective({"name": "ctc"})
+    waves = replace(
+        context,
+        frontend=FrontEnd(FeatureConfig(kind="waveform", cmvn="none")),
+        ctc_lengths=LengthFormula(((400, 320, 0),)),
+        wave_lengths=LengthFormula(((400, 320, 0),)),
+    )
+
+    def refuse(text: str, context: CollateContext = waves) -> str | None:
+        row = example(src_text=text, duration=0.25)
+        return made.refuse(row, made.size(row, context), context)
+
+    assert refuse("ein haus zwe") is None
+    message = refuse("ein haus zwei")
+    assert message is not None and "needs 13, has 12" in message
+    fast = replace(waves, augment=AugmentConfig(speed=(0.9, 1.0, 1.1)))
+    message = refuse("ein haus zwe", fast)
+    assert message is not None and "needs 12, has 10" in message
 
 
 def test_text_sources_are_judged_by_their_own_length(
