@@ -24,7 +24,7 @@ from peers import MT_VOCAB, marian
 
 from stk.config.run import BatchConfig
 from stk.data.batch import Padded, Source
-from stk.data.batching import BatchPlan, Costs
+from stk.data.batching import BatchPlan, Costs, cut
 from stk.models.registry import build_model
 from stk.objectives.base import Context
 from stk.objectives.combine import ObjectiveModule
@@ -47,27 +47,17 @@ def make_batches(count: int, max_tokens: int, batching: str) -> list[SequenceBat
     target = (source * np.exp(draw.normal(0.0, 0.17, 4096))).clip(3, 120).astype(int)
     source = source.astype(int)
     tokens = np.maximum(source, target + 1).astype(np.int32)
+    costs = Costs(np.zeros_like(tokens), tokens, np.zeros_like(tokens))
+    bound = BatchConfig(max_tokens=max_tokens)
     if batching == "lengths":
-        costs = Costs(np.zeros_like(tokens), tokens, np.zeros_like(tokens))
-        plan = BatchPlan(costs, BatchConfig(max_tokens=max_tokens), seed=1, stream="mt")
-        cut = [list(rows) for rows in plan.epoch(0).batches[:count]]
-    else:
-        cut = _in_turn(tokens.tolist(), max_tokens, count)
+        batches = BatchPlan(costs, bound, seed=1, stream="mt").epoch(0).batches
+    else:  # the rows are drawn, so their order is a random one
+        batches = cut(np.arange(len(tokens)), costs, bound)
     generator = torch.Generator().manual_seed(1)
-    return [_batch([(int(source[i]), int(target[i])) for i in rows], generator) for rows in cut]
-
-
-def _in_turn(tokens: list[int], max_tokens: int, count: int) -> list[list[int]]:
-    """Batches of rows in their order, which is a random one."""
-    batches: list[list[int]] = [[]]
-    longest = 0
-    for row, length in enumerate(tokens):
-        longest = max(longest, length)
-        if longest * (len(batches[-1]) + 1) > max_tokens:
-            batches.append([])
-            longest = length
-        batches[-1].append(row)
-    return batches[:count]
+    return [
+        _batch([(int(source[i]), int(target[i])) for i in rows], generator)
+        for rows in batches[:count]
+    ]
 
 
 def _batch(pairs: list[tuple[int, int]], generator: torch.Generator) -> SequenceBatch:
