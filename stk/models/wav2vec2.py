@@ -92,7 +92,10 @@ class Wav2Vec2(nn.Module):
             "feature_dropout": 0.0,
             "temperature_end": 0.1,
         },
-        "tiny": {**WAVE_PRESETS["tiny"], "codes": 64, "target_dim": 64},
+        **{
+            name: {**WAVE_PRESETS[name], "codes": 64, "target_dim": 64}
+            for name in ("tiny", "tiny_wide")
+        },
     }
 
     def __init__(

@@ -15,21 +15,34 @@ from stk.modules.wave_encoder import LARGE, WaveShape
 
 TINY_CONVOLUTIONS = ((48, 10, 5), *((64, 3, 2),) * 4, *((96, 2, 2),) * 2)
 
+# Few and wide ones: the first hears 5 ms at once.
+WIDE_CONVOLUTIONS = ((96, 80, 20), (160, 8, 4), *((160, 4, 2),) * 2)
+
+TINY: dict[str, Any] = {
+    "layers": 3,
+    "width": 128,
+    "ffn": 512,
+    "heads": 4,
+    "convolutions": TINY_CONVOLUTIONS,
+    "layer_drop": 0.0,
+    "position_kernel": 32,
+    "position_groups": 8,
+}
+
 WAVE_PRESETS: dict[str, dict[str, Any]] = {
     "base": {},
     "large": to_plain(LARGE),
-    "tiny": {
-        "layers": 3,
-        "width": 128,
-        "ffn": 512,
-        "heads": 4,
-        "convolutions": TINY_CONVOLUTIONS,
-        "layer_drop": 0.0,
-        "position_kernel": 32,
-        "position_groups": 8,
+    "tiny": TINY,
+    "tiny_wide": {
+        **TINY,
+        "convolutions": WIDE_CONVOLUTIONS,
+        "norm": "pre",
+        "extractor_norm": "layer",
     },
 }
-"""Sizes of wave encoders: BASE and LARGE of wav2vec 2.0, and one for two CPU cores."""
+"""Sizes of wave encoders: BASE and LARGE of wav2vec 2.0, and two for two CPU cores: ``tiny`` with
+the norms of BASE, ``tiny_wide`` with those of LARGE and few, wide convolutions, which learns more
+from an hour or two of sound."""
 
 
 def wave_shape(keys: Mapping[str, Any]) -> WaveShape:

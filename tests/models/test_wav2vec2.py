@@ -36,9 +36,9 @@ def tiny(**keys: Any) -> Wav2Vec2:
 
 def test_presets() -> None:
     with torch.device("meta"):
-        base, large, small = (
+        base, large, small, wide = (
             build_model({"name": "wav2vec2", "preset": name}, {}, 1)
-            for name in ("base", "large", "tiny")
+            for name in ("base", "large", "tiny", "tiny_wide")
         )
     assert isinstance(base, Wav2Vec2) and isinstance(large, Wav2Vec2)
     assert tuple(base.quantizer.codebook.shape) == (2, 320, 128)
@@ -48,6 +48,7 @@ def test_presets() -> None:
     assert (base.config.gradient_scale, large.config.gradient_scale) == (0.1, 1.0)
     assert not base.waveform_normalized and large.waveform_normalized
     assert base.wave_lengths(16000) == small.wave_lengths(16000) == 49
+    assert wide.waveform_normalized and wide.wave_lengths(16320) == wide.wave_lengths(16000) + 1
     assert sum(p.numel() for p in small.parameters()) < 2_000_000
 
 
