@@ -63,7 +63,7 @@ class TextClassifier(nn.Module):
         feature_dim: int | None = None,
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.head_dropout = config, config.head_dropout
         size = vocab_size(vocab_sizes, config.view)
         self.encoder = TextEncoder(config.shape, config.layers, size, config.embedding_shape)
         self.output = linear(config.width, config.classes)
@@ -77,7 +77,7 @@ class TextClassifier(nn.Module):
     def classify(self, source: Source) -> Tensor:
         """Scores ``(B, classes)`` of texts, read off the state of their first token."""
         first = self.encode(source).states[:, 0]
-        scores: Tensor = self.output(dropout(first, self.config.head_dropout, self.training))
+        scores: Tensor = self.output(dropout(first, self.head_dropout, self.training))
         return scores
 
     @property

@@ -106,7 +106,7 @@ class Wav2Vec2(nn.Module):
     ) -> None:
         super().__init__()
         need_waveform("wav2vec2", feature_dim)
-        self.config = config
+        self.config, self.feature_dropout = config, config.feature_dropout
         self.encoder = WaveEncoder(config)
         self.wave_lengths = self.encoder.extractor.lengths
         self.waveform_normalized = config.normalized
@@ -149,7 +149,7 @@ class Wav2Vec2(nn.Module):
         masked = masked.scatter(1, places, True)
         states = self.encoder.contextualize(normed, lengths, masked)
         chosen = _at(normed, places)
-        chosen = dropout(chosen, self.config.feature_dropout, self.training)
+        chosen = dropout(chosen, self.feature_dropout, self.training)
         quantized = self.quantizer(chosen, step=step, seed=seed)
         targets = self.target(quantized.vectors.to(chosen.dtype))
         return Contrast(self.context(_at(states, places)), targets, quantized, energy)

@@ -97,7 +97,7 @@ class Decoder(TextEmbedding):
     ) -> None:
         plain = EmbeddingShape(positions=position_kind, max_positions=position_limit)
         super().__init__(size, shape.width, embedding or plain)
-        self.shape = shape
+        self.shape, self.dropout = shape, shape.dropout
         self.layers = nn.ModuleList(
             DecoderLayer(shape, memory_width=memory_width) for _ in range(layers)
         )
@@ -137,7 +137,7 @@ class Decoder(TextEmbedding):
         packed = memory_rows.pack(memory)
         visible = causal(target.shape[1], target.device)
         embedded = self.embed(target, places=places, languages=languages)
-        x = dropout(rows.pack(embedded), self.shape.dropout, self.training)
+        x = dropout(rows.pack(embedded), self.dropout, self.training)
         for layer in self.layers:
             arguments = (x, rows, visible, packed, memory_rows, memory_visible)
             if self.activation_checkpointing and self.training:
@@ -186,7 +186,7 @@ class Decoder(TextEmbedding):
         visible = state.memory_lengths if memory_visible is None else memory_visible
         languages = state.languages
         x = self.embed(tokens, start=state.cache.length, repeat=True, languages=languages)
-        x = dropout(x, self.shape.dropout, self.training)
+        x = dropout(x, self.dropout, self.training)
         cache = state.cache.extend()
         for number, layer in enumerate(self._layers()):
             x = layer.step(x, cache, number, state.memory[number], visible)

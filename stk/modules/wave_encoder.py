@@ -147,6 +147,7 @@ class WaveEncoder(nn.Module):
     def __init__(self, shape: WaveShape) -> None:
         super().__init__()
         self.shape = shape
+        self.dropout, self.input_dropout = shape.dropout, shape.input_dropout
         self.extractor = WaveExtractor(
             shape.convolutions,
             norm=shape.extractor_norm,
@@ -176,14 +177,14 @@ class WaveEncoder(nn.Module):
             masked: ``(B, T)`` boolean, True where the learned vector replaces a frame; None: none.
         """
         rows = Rows(lengths, normed.shape[1])
-        x = dropout(self.projection(normed), self.shape.input_dropout, self.training)
+        x = dropout(self.projection(normed), self.input_dropout, self.training)
         if masked is not None:
             x = torch.where(masked[:, :, None], self.mask_vector.to(x.dtype), x)
         x = rows.clean(rows.pack(x))
         x = x + self.positions(x)
         if self.input_norm is not None:
             x = self.input_norm(x)
-        x = dropout(rows.pack(x), self.shape.dropout, self.training)
+        x = dropout(rows.pack(x), self.dropout, self.training)
         return rows.clean(self.stack(x, rows)[0])
 
     def forward(

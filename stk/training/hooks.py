@@ -99,7 +99,60 @@ class HoldEntries(Hook):
         self._impose(dict(model.named_parameters()))
 
 
-HOOKS: dict[str, type[Hook]] = {"hold_entries": HoldEntries}
+@dataclass(frozen=True, kw_only=True)
+class DropoutStagesConfig:
+    """``stages``: ``(update, factor)`` in rising order; from that update on every rate is the
+    model's own times the factor, in [0, 1]. Before the first one they are the model's own."""
+
+    stages: tuple[tuple[int, float], ...]
+
+    def __post_init__(self) -> None:
+        updates = [update for update, _ in self.stages]
+        if not updates or updates[0] < 1 or updates != sorted(set(updates)):
+            raise ValueError("stages: updates must rise, the first at least 1")
+        if not all(0.0 <= factor <= 1.0 for _, factor in self.stages):
+            raise ValueError("stages: factors are in [0, 1]")
+
+
+class DropoutStages(Hook):
+    """Lower dropout in steps over a run, as mBART's pre-training does (Liu et al., 2020).
+
+    A rate is what a module keeps as a float under a name that ends in ``dropout``; layer drop is
+    none.
+    """
+
+    Config = DropoutStagesConfig
+
+    def __init__(self, config: DropoutStagesConfig, model: nn.Module) -> None:
+        super().__init__(config, model)
+        self.rates = [
+            (module, name, value)
+            for module in model.modules()
+            for name, value in vars(module).items()
+            if name.endswith("dropout") and isinstance(value, float)
+        ]
+        self._set_after(0)
+
+    def _set_after(self, step: int) -> None:
+        self.step = step
+        passed = [factor for update, factor in self.config.stages if update <= step + 1]
+        for module, name, value in self.rates:
+            setattr(module, name, value * (passed[-1] if passed else 1.0))
+
+    def after_step(self, model: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Set the rates of the next update."""
+        self._set_after(step)
+
+    def state(self) -> dict[str, Any]:
+        """The last update."""
+        return {"step": self.step}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """Set the rates of the update after it."""
+        self._set_after(state["step"])
+
+
+HOOKS: dict[str, type[Hook]] = {"hold_entries": HoldEntries, "dropout_stages": DropoutStages}
 """Name in the configuration -> class."""
 
 

@@ -2,12 +2,14 @@
 
 import json
 import random
+from dataclasses import dataclass
 
 import pytest
 
 from stk.config.run import RunConfig
 from stk.config.strict import build
 from stk.data.vocab import CharVocab
+from stk.training.hooks import HOOKS, Hook
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 OBJECTIVE = {"name": "cross_entropy", "source": "src_text", "source_view": "text"} | {
@@ -87,3 +89,23 @@ def tiny(tmp_path):
 def config(tiny):
     """A function from changes to the tiny run's configuration."""
     return lambda **changes: build(RunConfig, tiny(**changes))
+
+
+@pytest.fixture
+def hook(monkeypatch):
+    """A function that registers what to do after a step."""
+
+    def register(action):
+        @dataclass(frozen=True)
+        class Config:
+            pass
+
+        class Acting(Hook):
+            pass
+
+        Acting.Config = Config
+        Acting.after_step = lambda self, model, optimizer, step: action(model, step)
+        monkeypatch.setitem(HOOKS, "acting", Acting)
+        return [{"name": "acting"}]
+
+    return register

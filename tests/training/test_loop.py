@@ -9,7 +9,6 @@ import torch
 
 from stk.errors import StkError
 from stk.training.checkpoint import load_model, load_state, resolve_checkpoint
-from stk.training.hooks import HOOKS, Hook
 from stk.training.loop import train
 from stk.training.metrics import read_metrics
 
@@ -108,27 +107,6 @@ def test_too_long_rows_are_listed(tiny, config, tmp_path, capsys):
     listed = (tmp_path / "run" / "left_out.txt").read_text().splitlines()
     assert listed and all("max_tokens" in line and "train.jsonl:" in line for line in listed)
     assert f"left out {len(listed)}" in capsys.readouterr().err
-
-
-@pytest.fixture
-def hook(monkeypatch):
-    """A function that registers what to do after a step."""
-    from dataclasses import dataclass
-
-    def register(action):
-        @dataclass(frozen=True)
-        class Config:
-            pass
-
-        class Acting(Hook):
-            pass
-
-        Acting.Config = Config
-        Acting.after_step = lambda self, model, optimizer, step: action(model, step)
-        monkeypatch.setitem(HOOKS, "acting", Acting)
-        return [{"name": "acting"}]
-
-    return register
 
 
 def test_nonfinite_updates_are_skipped_and_listed(config, tmp_path, hook, monkeypatch):

@@ -205,6 +205,29 @@ def test_metrics_after_a_kill(tmp_path):
     ]
 
 
+def test_dropout_stages(config, tmp_path, hook):
+    seen = {}
+    recording = hook(lambda model, step: seen.update({step + 1: model.decoder.dropout}))
+    stages = {"name": "dropout_stages", "stages": [[3, 0.5], [5, 0.0]]}
+    for name, parts in (("whole", [6]), ("cut", [3, 6])):
+        for updates in parts:
+            train(
+                config(
+                    output=str(tmp_path / name),
+                    hooks=[stages, *recording],
+                    training={"max_updates": updates, "worst_batch_first": False},
+                )
+            )
+    assert seen[2] == 0.1 and seen[3] == seen[4] == 0.05 and seen[5] == seen[6] == 0.0
+    whole, cut = (
+        read_weights(tmp_path / n / "last" / "model.safetensors") for n in ("whole", "cut")
+    )
+    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    for wrong, said in (([], "rise"), ([[3, 0.5], [3, 0.1]], "rise"), ([[3, 1.5]], "in .0, 1.")):
+        with pytest.raises(StkError, match=said):
+            train(config(output=str(tmp_path / "bad"), hooks=[stages | {"stages": wrong}]))
+
+
 def test_hold_entries(config, tmp_path):
     from safetensors.torch import load_file, save_file
 
