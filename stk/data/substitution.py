@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,27 +62,32 @@ class Substitution:
         if held is None or not held.table:
             return text
         parts = text.split(" ")
-        found: list[tuple[list[str], int, Languages]] = []
-        cut: dict[int, list[str]] = {}  # parts that are not one word
-        entries = [(i, entry) for i, entry in enumerate(map(held.__getitem__, parts)) if entry]
-        for i, entry in entries:
+        entries = list(map(held.__getitem__, parts))
+        numbers = generator.random(len(parts)).tolist()
+        # A number for every part, covered or not: few need to be looked at.
+        for i in [i for i, number in enumerate(numbers) if number < self.rate]:
+            entry = entries[i]
             if type(entry) is tuple:
-                found.append((parts, i, entry))
-            elif type(entry) is _Cut:
-                pieces = cut[i] = list(entry.pieces)
-                found.extend((pieces, k, languages) for k, languages in entry.covered)
-        rate = self.rate
-        for (words, i, languages), number in zip(
-            found, generator.random(len(found)).tolist(), strict=True
-        ):
-            if number < rate:  # so number / rate is uniform in [0, 1): it chooses both
-                which = number / rate * len(languages)
-                candidates = languages[int(which)]
-                word = candidates[int(which % 1.0 * len(candidates))]
-                words[i] = word[0].upper() + word[1:] if words[i][0].isupper() else word
-        for i, pieces in cut.items():
-            parts[i] = "".join(pieces)
+                parts[i] = _translated(parts[i], entry, numbers[i] / self.rate)
+        if _Cut in map(type, entries):
+            self._in_pieces(parts, entries, generator)
         return " ".join(parts)
+
+    def _in_pieces(
+        self,
+        parts: list[str],
+        entries: Sequence[Languages | _Cut | None],
+        generator: np.random.Generator,
+    ) -> None:
+        """Replace words of the parts that are more than one word."""
+        cut = [(i, entry) for i, entry in enumerate(entries) if type(entry) is _Cut]
+        numbers = iter(generator.random(sum(len(entry.covered) for _, entry in cut)).tolist())
+        for i, entry in cut:
+            pieces = list(entry.pieces)
+            for (k, languages), number in zip(entry.covered, numbers, strict=False):
+                if number < self.rate:
+                    pieces[k] = _translated(pieces[k], languages, number / self.rate)
+            parts[i] = "".join(pieces)
 
     def covers(self, word: str, language: str) -> bool:
         """Whether some lexicon has this word of a language."""
@@ -125,6 +130,14 @@ class _Held(dict[str, "Languages | _Cut | None"]):
         looked = ((k, self.look_up(pieces[k])) for k in range(1, len(pieces), 2))
         covered = tuple((k, languages) for k, languages in looked if languages is not None)
         return _Cut(pieces, covered) if covered else None
+
+
+def _translated(word: str, languages: Languages, number: float) -> str:
+    """A translation; ``number``, uniform in [0, 1), chooses its language and which one it is."""
+    which = number * len(languages)
+    candidates = languages[int(which)]
+    chosen = candidates[int(which % 1.0 * len(candidates))]
+    return chosen[0].upper() + chosen[1:] if word[0].isupper() else chosen
 
 
 def load_substitution(paths: Mapping[str, str], *, rate: float) -> Substitution:

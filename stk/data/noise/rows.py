@@ -17,11 +17,10 @@ Generators = Sequence[np.random.Generator]
 
 
 def pad(rows: Sequence[Ids]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows as ``(B, T)`` int64, padded with 0, and their lengths ``(B,)``."""
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    out = np.zeros((len(rows), lengths.max(initial=0)), dtype=np.int64)
-    for i, row in enumerate(rows):
-        out[i, : len(row)] = row
+    """Rows, at least one, as ``(B, T)`` int64, padded with 0, and their lengths ``(B,)``."""
+    lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+    out = np.zeros((len(rows), lengths.max()), dtype=np.int64)
+    out[np.arange(out.shape[1]) < lengths[:, None]] = np.concatenate(rows)
     return out, lengths
 
 
@@ -34,8 +33,8 @@ def split(flat: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
 def uniform(generators: Generators, counts: Sequence[int], fill: float = 0.0) -> np.ndarray:
     """``(B, max(counts))``: ``counts[b]`` numbers in [0, 1) from generator b, then ``fill``."""
     out = np.full((len(counts), max(counts, default=0)), fill)
-    for i, (generator, count) in enumerate(zip(generators, counts, strict=True)):
-        generator.random(out=out[i, :count])
+    for generator, count, row in zip(generators, counts, out, strict=True):
+        generator.random(out=row[:count])
     return out
 
 
