@@ -67,8 +67,6 @@ RATE_TARGETS = {"WAV segments, fbank": "1,500x", "FLAC, fbank": "1,000x"}
 BOUNDS = {
     "mt_train": "Matrix products are about four fifths of both steps; stk has 7 % fewer rows in "
     "this batch, whose padding it leaves out. Sentences at random have more of it, see above.",
-    "noise": "Rows of 32 tokens are 128 rows, each with a generator of its own; longer rows pass. "
-    "Five runs on the idle machine gave medians of 4.3 to 6.9 ms.",
 }
 """What keeps an operator from its target, where that is known from a profile."""
 
